@@ -1,0 +1,99 @@
+//! How a pick without an affinity key is made: one policy a file.
+//!
+//! The algorithms see candidates as indices with weights and loads, and know nothing of backends,
+//! sockets or clocks; chance is an argument. That makes each a few lines and lets properties be
+//! tested over thousands of sets. State that a policy keeps between picks belongs to one worker,
+//! so a pick takes no lock; the price is that shares are exact per worker, not over all of them.
+
+mod least_request;
+mod random;
+mod round_robin;
+mod weights;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+pub use round_robin::RoundRobin;
+pub use weights::Weights;
+
+/// How a backend is picked for work without an affinity key.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Policy {
+    #[default]
+    RoundRobin,
+    LeastRequest,
+    Random,
+}
+
+impl Policy {
+    /// The name, as in the configuration.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::RoundRobin => "round_robin",
+            Self::LeastRequest => "least_request",
+            Self::Random => "random",
+        }
+    }
+}
+
+/// A policy with the state that it keeps from one pick to the next.
+#[derive(Debug)]
+pub enum Balancer {
+    RoundRobin(RoundRobin),
+    LeastRequest,
+    Random,
+}
+
+impl Balancer {
+    pub fn new(policy: Policy) -> Self {
+        match policy {
+            Policy::RoundRobin => Self::RoundRobin(RoundRobin::default()),
+            Policy::LeastRequest => Self::LeastRequest,
+            Policy::Random => Self::Random,
+        }
+    }
+
+    /// Takes over a new set of candidates. `ids` names them, one for each weight, so that what
+    /// is known about those that stay is kept.
+    pub fn update(&mut self, ids: &[u64], weights: &Weights, rng: &mut fastrand::Rng) {
+        match self {
+            Self::RoundRobin(state) => state.update(ids, weights, rng),
+            Self::LeastRequest | Self::Random => {}
+        }
+    }
+
+    /// The index of the candidate to use; `None` when there are none. `weights` is the set of the
+    /// last `update`; `load` is the work that a candidate has in flight.
+    pub fn pick(
+        &mut self,
+        weights: &Weights,
+        load: impl Fn(usize) -> u32,
+        rng: &mut fastrand::Rng,
+    ) -> Option<usize> {
+        match self {
+            Self::RoundRobin(state) => state.pick(weights),
+            Self::LeastRequest => least_request::pick(weights, load, |_| false, rng),
+            Self::Random => weights.draw(rng),
+        }
+    }
+
+    /// As `pick`, for a further attempt: never one of those that were `tried`. It is drawn, in
+    /// round robin too: taking the next in turn would have the one after a dead backend carry
+    /// that one's share, and everyone's turn would come round sooner for each failure.
+    pub fn pick_other(
+        &self,
+        weights: &Weights,
+        load: impl Fn(usize) -> u32,
+        tried: impl Fn(usize) -> bool,
+        rng: &mut fastrand::Rng,
+    ) -> Option<usize> {
+        match self {
+            Self::LeastRequest => least_request::pick(weights, load, tried, rng),
+            Self::RoundRobin(_) | Self::Random => random::pick(weights, tried, rng),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,11 @@
+//! Outrigger: a client-side load-balancing sidecar.
+//!
+//! ARCHITECTURE.md beside this crate tells the lives of a connection, a request and a discovery
+//! update. The modules, in reading order:
+
+// Whoever reads these documents reads the code, private items included.
+#![allow(rustdoc::private_intra_doc_links)]
+
+pub mod balancer;
+pub mod net;
+pub mod shutdown;

@@ -1,0 +1,8 @@
+//! Sockets and time, with no knowledge of clusters: addresses, listening, connecting, backing off.
+
+mod address;
+pub mod backoff;
+pub mod dial;
+pub mod listen;
+
+pub use address::Address;
