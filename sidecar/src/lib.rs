@@ -7,5 +7,6 @@
 #![allow(rustdoc::private_intra_doc_links)]
 
 pub mod balancer;
+pub mod config;
 pub mod net;
 pub mod shutdown;

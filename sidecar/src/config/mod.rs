@@ -1,0 +1,175 @@
+//! Configuration: what the sidecar is told, read once and judged as a whole.
+//!
+//! [`raw`] is the file as written, [`Config`] is its meaning; between them stand the schema
+//! (shape) and [`validate`] (meaning), and every problem of both is reported at once.
+
+mod error;
+mod load;
+pub mod raw;
+mod schema;
+mod source;
+mod units;
+mod validate;
+
+use std::net::SocketAddr;
+use std::ops::RangeInclusive;
+use std::sync::Arc;
+use std::time::Duration;
+
+pub use error::{Place, Problem, Problems};
+pub use load::{Loaded, load, load_defaults, load_text};
+pub use schema::schema;
+
+use crate::balancer::Policy;
+use crate::net::Address;
+use raw::{LogFormat, LogLevel};
+
+/// A configuration that has passed every check.
+#[derive(Debug, Clone)]
+pub struct Config {
+    pub admin: Admin,
+    pub runtime: Runtime,
+    pub log: Log,
+    pub dns: Dns,
+    pub listeners: Vec<Listener>,
+    /// Sorted by name; every cluster that a listener names is here.
+    pub clusters: Vec<Arc<Cluster>>,
+}
+
+#[derive(Debug, Clone)]
+pub struct Admin {
+    pub listen: Address,
+}
+
+#[derive(Debug, Clone)]
+pub struct Runtime {
+    pub workers: usize,
+    pub shutdown_grace: Duration,
+    pub start_timeout: Duration,
+}
+
+#[derive(Debug, Clone)]
+pub struct Log {
+    pub level: LogLevel,
+    pub format: LogFormat,
+}
+
+#[derive(Debug, Clone)]
+pub struct Dns {
+    /// Empty: the system's.
+    pub nameservers: Vec<SocketAddr>,
+    pub timeout: Duration,
+    pub min_ttl: Duration,
+    pub max_ttl: Duration,
+}
+
+#[derive(Debug, Clone)]
+pub struct Listener {
+    pub name: Arc<str>,
+    pub listen: Address,
+    /// At least one; a listener with `cluster` has one route that matches everything.
+    pub routes: Vec<Route>,
+    pub max_connections: Option<usize>,
+    pub timeouts: ListenerTimeouts,
+}
+
+/// `None`: disabled.
+#[derive(Debug, Clone, Copy)]
+pub struct ListenerTimeouts {
+    pub head: Option<Duration>,
+    pub idle: Option<Duration>,
+    pub body_idle: Option<Duration>,
+    pub write_stall: Option<Duration>,
+}
+
+#[derive(Debug, Clone)]
+pub struct Route {
+    pub host: Option<HostMatch>,
+    /// Without a trailing slash; empty for `/`, which matches every path.
+    pub path_prefix: Option<String>,
+    /// Without a trailing slash; empty for `/`.
+    pub rewrite_prefix: Option<String>,
+    pub cluster: Arc<str>,
+}
+
+/// Hosts are compared without regard to case; these are lower case.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum HostMatch {
+    Exact(String),
+    /// `.example.com` for `*.example.com`: any name with at least one more label.
+    Suffix(String),
+}
+
+#[derive(Debug, Clone)]
+pub struct Cluster {
+    pub name: Arc<str>,
+    pub policy: Policy,
+    pub host: HostPolicy,
+    /// 0..=100; 0 turns panic off.
+    pub panic_threshold: u8,
+    pub source: Source,
+    pub health: Option<Health>,
+    pub timeouts: ClusterTimeouts,
+    /// At least 1.
+    pub attempts: usize,
+}
+
+/// Which Host a backend is sent.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum HostPolicy {
+    /// The app's, unless it names the listener itself; then the target's name.
+    Auto,
+    /// The app's.
+    Preserve,
+    /// The target's name.
+    Target,
+    Literal(http::HeaderValue),
+}
+
+#[derive(Debug, Clone)]
+pub enum Source {
+    Static(Vec<StaticEndpoint>),
+    Dns { name: String, port: u16 },
+    DnsSrv { name: String },
+}
+
+impl Source {
+    /// The name of the kind, as the file and the metrics have it.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Static(_) => "static",
+            Self::Dns { .. } => "dns",
+            Self::DnsSrv { .. } => "dns_srv",
+        }
+    }
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StaticEndpoint {
+    pub address: Address,
+    pub weight: u16,
+    pub priority: u16,
+}
+
+#[derive(Debug, Clone)]
+pub struct Health {
+    pub probe: Probe,
+    pub interval: Duration,
+    pub timeout: Duration,
+    pub rise: u16,
+    pub fall: u16,
+}
+
+#[derive(Debug, Clone)]
+pub enum Probe {
+    Tcp,
+    Http { path: http::uri::PathAndQuery, expect_status: Vec<RangeInclusive<u16>> },
+}
+
+/// `None`: disabled.
+#[derive(Debug, Clone, Copy)]
+pub struct ClusterTimeouts {
+    pub connect: Option<Duration>,
+    pub response: Option<Duration>,
+    pub stream_idle: Option<Duration>,
+}

@@ -1,0 +1,372 @@
+//! The configuration file as people write it.
+//!
+//! Every type here mirrors a table of the file and holds text where the value needs more than
+//! its shape to be judged: [`validate`](super::validate) turns it into what the sidecar uses.
+//! The doc comments are the manual: they are the descriptions in `outrigger config schema`.
+//! A required key is an `Option` all the same, so that a file without it can still be judged in
+//! everything else.
+
+use std::collections::BTreeMap;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::units::{AddressText, DurationText, PercentText, TimeoutText};
+use crate::balancer::Policy;
+
+/// Configuration of one Outrigger.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Raw {
+    /// The HTTP address for operators, the command line and Prometheus.
+    pub admin: Admin,
+    /// Threads and the times of start and stop.
+    pub runtime: Runtime,
+    /// Log lines, on stderr.
+    pub log: Log,
+    /// How names are resolved, for every cluster with a `dns` or `dns_srv` source.
+    pub dns: Dns,
+    /// Local addresses that the app sends its traffic to, by name.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub listeners: BTreeMap<String, Listener>,
+    /// Named sets of interchangeable backends, by name.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub clusters: BTreeMap<String, Cluster>,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Admin {
+    /// Address of the admin API. Off loopback only GET /livez, /readyz and /metrics answer.
+    pub listen: AddressText,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Runtime {
+    /// Threads that carry traffic, 1..=64; by default two, or one on a machine with one core.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 64))]
+    pub workers: Option<u16>,
+    /// How long a stopping sidecar waits for requests in flight. Kubernetes kills at 30 s.
+    pub shutdown_grace: DurationText,
+    /// How long readiness waits for a first answer of discovery and probes, and how long
+    /// backends that have not been probed yet get no traffic when there is nobody else.
+    pub start_timeout: DurationText,
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Log {
+    /// The least severe level that is written.
+    pub level: LogLevel,
+    /// Lines for people or for machines.
+    pub format: LogFormat,
+}
+
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum LogLevel {
+    Error,
+    Warn,
+    #[default]
+    Info,
+    Debug,
+    Trace,
+}
+
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    #[default]
+    Text,
+    Json,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Dns {
+    /// Addresses of the resolvers, `ip` or `ip:port`; by default those of /etc/resolv.conf.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub nameservers: Vec<String>,
+    /// How long one question may take, its repetition over TCP included.
+    pub timeout: DurationText,
+    /// Answers are asked again no earlier than this, at least 1 s, whatever their TTL.
+    pub min_ttl: DurationText,
+    /// Answers are asked again no later than this, whatever their TTL.
+    pub max_ttl: DurationText,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Listener {
+    /// Address that the app sends its traffic to.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(required)]
+    pub listen: Option<AddressText>,
+    /// What is spoken on it.
+    #[serde(default)]
+    pub protocol: Protocol,
+    /// Where all traffic goes; or give `routes`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cluster: Option<String>,
+    /// Where traffic goes: the first route that matches wins, and no match is a 404.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub routes: Vec<Route>,
+    /// Connections served at a time; more wait in the backlog. By default 0.4 times the limit
+    /// on open files.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 1_000_000))]
+    pub max_connections: Option<u32>,
+    /// How long the app may take.
+    #[serde(default)]
+    pub timeouts: ListenerTimeouts,
+}
+
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Protocol {
+    #[default]
+    Http,
+}
+
+/// All conditions of a route must hold.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Route {
+    /// Host of the request without its port, `api.example.com` or `*.example.com`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub host: Option<String>,
+    /// Whole leading segments of the path: `/api` matches /api and /api/x, not /apix.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub path_prefix: Option<String>,
+    /// What takes the place of `path_prefix` towards the backend.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rewrite_prefix: Option<String>,
+    /// The cluster that gets the request.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(required)]
+    pub cluster: Option<String>,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct ListenerTimeouts {
+    /// From the first byte of a request head to its last.
+    pub head: TimeoutText,
+    /// Between two requests of a connection.
+    pub idle: TimeoutText,
+    /// Longest silence of the app inside a request body.
+    pub body_idle: TimeoutText,
+    /// Longest time that the app takes none of an answer that is waiting for it.
+    pub write_stall: TimeoutText,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Cluster {
+    /// How a backend is picked; all honour weights.
+    #[serde(default)]
+    pub policy: Policy,
+    /// Host sent to the backend: `auto` (kept, unless it names the listener itself, then the
+    /// target's name), `preserve`, `target`, or a literal. Probes use it too.
+    #[serde(default = "auto")]
+    pub host: String,
+    /// With `0%` nobody gets traffic while every backend fails its probes; otherwise the
+    /// failing ones do.
+    #[serde(default = "half")]
+    pub panic_threshold: PercentText,
+    /// Where the endpoints come from.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(required)]
+    pub discovery: Option<Discovery>,
+    /// Active health checks. Without this table there are none and backends start ready.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub health: Option<Health>,
+    /// How long backends may take.
+    #[serde(default)]
+    pub timeouts: ClusterTimeouts,
+    /// When a request is tried again.
+    #[serde(default)]
+    pub retry: Retry,
+}
+
+fn auto() -> String {
+    "auto".into()
+}
+
+fn half() -> PercentText {
+    PercentText("50%".into())
+}
+
+/// Which keys may be given depends on `source`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Discovery {
+    /// Kind of the source.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(required)]
+    pub source: Option<SourceKind>,
+    /// `dns` and `dns_srv`: the name to resolve, taken as fully qualified.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// `dns`: the port of every address.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 65535))]
+    pub port: Option<u16>,
+    /// `static`: the endpoints themselves.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub endpoints: Option<Vec<StaticEndpoint>>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum SourceKind {
+    Static,
+    Dns,
+    DnsSrv,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct StaticEndpoint {
+    /// Address of the backend.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(required)]
+    pub address: Option<AddressText>,
+    /// Share of the traffic of its tier, 0..=65535; 0 beside others: last resort.
+    #[serde(default = "one")]
+    pub weight: u16,
+    /// Tier, 0..=65535; the lowest with an eligible backend takes all traffic.
+    #[serde(default)]
+    pub priority: u16,
+}
+
+fn one() -> u16 {
+    1
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Health {
+    /// What is asked: `tcp` connects, `http` sends a GET and judges the status.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(required)]
+    pub probe: Option<ProbeKind>,
+    /// From the start of one probe to the start of the next, shortened by up to a tenth.
+    #[serde(default = "ten_seconds")]
+    pub interval: DurationText,
+    /// How long one probe may take.
+    #[serde(default = "two_seconds")]
+    pub timeout: DurationText,
+    /// Passes in a row that make an unhealthy backend healthy, 1..=100.
+    #[serde(default = "two")]
+    #[schemars(range(min = 1, max = 100))]
+    pub rise: u16,
+    /// Failures in a row that make a healthy backend unhealthy, 1..=100.
+    #[serde(default = "three")]
+    #[schemars(range(min = 1, max = 100))]
+    pub fall: u16,
+    /// `http`: the target of the request; by default `/`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub path: Option<String>,
+    /// `http`: statuses that pass, `"200"` or `"200-299"`; by default 200-299.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expect_status: Option<Vec<String>>,
+}
+
+fn ten_seconds() -> DurationText {
+    DurationText("10s".into())
+}
+
+fn two_seconds() -> DurationText {
+    DurationText("2s".into())
+}
+
+fn two() -> u16 {
+    2
+}
+
+fn three() -> u16 {
+    3
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum ProbeKind {
+    Tcp,
+    Http,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct ClusterTimeouts {
+    /// To open a connection to a backend.
+    pub connect: TimeoutText,
+    /// Silence allowed between a request and the head of its answer.
+    pub response: TimeoutText,
+    /// Longest silence inside the body of an answer.
+    pub stream_idle: TimeoutText,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Retry {
+    /// Backends that one request may be tried on, the first included, 1..=10.
+    #[schemars(range(min = 1, max = 10))]
+    pub attempts: u8,
+}
+
+impl Default for Admin {
+    fn default() -> Self {
+        Self { listen: AddressText("127.0.0.1:9910".into()) }
+    }
+}
+
+impl Default for Runtime {
+    fn default() -> Self {
+        Self {
+            workers: None,
+            shutdown_grace: DurationText("25s".into()),
+            start_timeout: DurationText("5s".into()),
+        }
+    }
+}
+
+impl Default for Dns {
+    fn default() -> Self {
+        Self {
+            nameservers: Vec::new(),
+            timeout: DurationText("2s".into()),
+            min_ttl: DurationText("1s".into()),
+            max_ttl: DurationText("60s".into()),
+        }
+    }
+}
+
+impl Default for ListenerTimeouts {
+    fn default() -> Self {
+        Self {
+            head: TimeoutText("10s".into()),
+            idle: TimeoutText("60s".into()),
+            body_idle: TimeoutText("30s".into()),
+            write_stall: TimeoutText("30s".into()),
+        }
+    }
+}
+
+impl Default for ClusterTimeouts {
+    fn default() -> Self {
+        Self {
+            connect: TimeoutText("1s".into()),
+            response: TimeoutText("60s".into()),
+            stream_idle: TimeoutText("5m".into()),
+        }
+    }
+}
+
+impl Default for Retry {
+    fn default() -> Self {
+        Self { attempts: 2 }
+    }
+}

@@ -1,0 +1,125 @@
+//! Values that are text in the file: durations, percentages, addresses.
+//!
+//! Each keeps what was written, so that `outrigger config show` gives it back, and says what it
+//! accepts once, for the schema and for error messages alike.
+
+use std::borrow::Cow;
+use std::time::Duration;
+
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde::{Deserialize, Serialize};
+
+use crate::net::Address;
+
+/// Schema keyword under which a text type says what it accepts.
+pub(super) const ACCEPTS: &str = "x-accepts";
+
+/// The longest duration taken: a year. Longer ones are typing errors, and bounded ones can be
+/// added to an instant without overflow.
+const LONGEST: Duration = Duration::from_secs(365 * 24 * 3600);
+
+macro_rules! text {
+    ($(#[$doc:meta])* $name:ident, $accepts:expr) => {
+        $(#[$doc])*
+        #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+        #[serde(transparent)]
+        pub struct $name(pub String);
+
+        impl $name {
+            pub(super) const ACCEPTS: &str = $accepts;
+        }
+
+        impl JsonSchema for $name {
+            fn schema_name() -> Cow<'static, str> {
+                stringify!($name).into()
+            }
+
+            fn json_schema(_: &mut SchemaGenerator) -> Schema {
+                json_schema!({ "type": "string", ACCEPTS: $accepts })
+            }
+        }
+    };
+}
+
+text!(
+    /// A positive length of time, `"250ms"`.
+    DurationText,
+    "a duration such as \"250ms\", \"30s\" or \"5m\", at most a year"
+);
+text!(
+    /// A positive length of time or `"disabled"`.
+    TimeoutText,
+    "a duration such as \"250ms\", \"30s\" or \"5m\", or \"disabled\""
+);
+text!(
+    /// A share, `"50%"`.
+    PercentText,
+    "a whole percentage from \"0%\" to \"100%\""
+);
+text!(
+    /// A socket address, `"127.0.0.1:80"`, `"[::1]:80"` or `"unix:/path"`.
+    AddressText,
+    "\"ip:port\", \"[v6]:port\" or \"unix:/path\""
+);
+
+impl DurationText {
+    pub(super) fn parse(&self) -> Option<Duration> {
+        humantime::parse_duration(&self.0).ok().filter(|d| !d.is_zero() && *d <= LONGEST)
+    }
+}
+
+impl TimeoutText {
+    /// The outer `None` is an error, the inner one means "disabled".
+    pub(super) fn parse(&self) -> Option<Option<Duration>> {
+        match self.0.as_str() {
+            "disabled" => Some(None),
+            text => DurationText(text.into()).parse().map(Some),
+        }
+    }
+}
+
+impl PercentText {
+    pub(super) fn parse(&self) -> Option<u8> {
+        self.0.strip_suffix('%')?.parse().ok().filter(|percent| *percent <= 100)
+    }
+}
+
+impl AddressText {
+    pub(super) fn parse(&self) -> Option<Address> {
+        self.0.parse().ok()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_need_a_unit_and_are_positive() {
+        assert_eq!(DurationText("1m 30s".into()).parse(), Some(Duration::from_secs(90)));
+        for bad in ["", "5", "0s", "-1s", "1e3s", "ten", "2years", "disabled"] {
+            assert_eq!(DurationText(bad.into()).parse(), None, "{bad}");
+        }
+        assert_eq!(TimeoutText("disabled".into()).parse(), Some(None));
+        assert_eq!(TimeoutText("0s".into()).parse(), None);
+    }
+
+    #[test]
+    fn percentages_are_whole_and_at_most_100() {
+        assert_eq!(PercentText("0%".into()).parse(), Some(0));
+        for bad in ["50", "101%", "1.5%", "-1%", "%"] {
+            assert_eq!(PercentText(bad.into()).parse(), None, "{bad}");
+        }
+    }
+
+    #[test]
+    fn addresses_are_sockets_not_names() {
+        let parse = |text: &str| AddressText(text.into()).parse().map(|a| a.to_string());
+        assert_eq!(parse("127.0.0.1:80").as_deref(), Some("127.0.0.1:80"));
+        assert_eq!(parse("[::1]:80").as_deref(), Some("[::1]:80"));
+        assert_eq!(parse("unix:/run/a.sock").as_deref(), Some("unix:/run/a.sock"));
+        for bad in ["localhost:80", "127.0.0.1", "unix:relative", ":80", "127.0.0.1:65536"] {
+            assert_eq!(parse(bad), None, "{bad}");
+        }
+    }
+}

@@ -1,0 +1,131 @@
+//! What a configuration of the right shape means, or every reason why it means nothing.
+
+mod cluster;
+mod listener;
+
+use std::net::{IpAddr, SocketAddr};
+use std::thread;
+use std::time::Duration;
+
+use super::error::KeyPath;
+use super::raw::{self, Raw};
+use super::units::{AddressText, DurationText, PercentText, TimeoutText};
+use super::{Admin, Config, Dns, Log, Runtime};
+use crate::net::Address;
+
+/// Answers of DNS are not asked for more often than this.
+const TTL_FLOOR: Duration = Duration::from_secs(1);
+const NAME_ACCEPTS: &str =
+    "a name of a-z, 0-9, `_` and `-`, starting with a letter, at most 63 characters, no `__`";
+
+pub(super) type Fault = (KeyPath, String);
+
+/// The meaning of `raw`, or all that is wrong with it.
+pub(super) fn validate(raw: &Raw) -> Result<Config, Vec<Fault>> {
+    let mut judge = Judge { faults: Vec::new() };
+    let root = KeyPath::default();
+    let admin = judge.admin(&raw.admin, &root.key("admin"));
+    let runtime = judge.runtime(&raw.runtime, &root.key("runtime"));
+    let dns = judge.dns(&raw.dns, &root.key("dns"));
+    let listeners = judge.listeners(raw, &root.key("listeners"));
+    let clusters = judge.clusters(&raw.clusters, &root.key("clusters"));
+    let log = Log { level: raw.log.level, format: raw.log.format };
+    match (admin, runtime, dns, judge.faults.is_empty()) {
+        (Some(admin), Some(runtime), Some(dns), true) => {
+            Ok(Config { admin, runtime, log, dns, listeners, clusters })
+        }
+        _ => Err(judge.faults),
+    }
+}
+
+/// Collects faults; a function that answers `None` has left at least one.
+struct Judge {
+    faults: Vec<Fault>,
+}
+
+impl Judge {
+    fn fault<T>(&mut self, path: KeyPath, message: impl Into<String>) -> Option<T> {
+        self.faults.push((path, message.into()));
+        None
+    }
+
+    fn refuse<T>(&mut self, path: KeyPath, got: &str, accepted: &str) -> Option<T> {
+        self.fault(path, format!("got {got:?}; accepted: {accepted}"))
+    }
+
+    fn missing<T>(&mut self, path: KeyPath) -> Option<T> {
+        self.fault(path, "is missing")
+    }
+
+    fn duration(&mut self, text: &DurationText, path: KeyPath) -> Option<Duration> {
+        text.parse().or_else(|| self.refuse(path, &text.0, DurationText::ACCEPTS))
+    }
+
+    fn timeout(&mut self, text: &TimeoutText, path: KeyPath) -> Option<Option<Duration>> {
+        text.parse().or_else(|| self.refuse(path, &text.0, TimeoutText::ACCEPTS))
+    }
+
+    fn percent(&mut self, text: &PercentText, path: KeyPath) -> Option<u8> {
+        text.parse().or_else(|| self.refuse(path, &text.0, PercentText::ACCEPTS))
+    }
+
+    fn address(&mut self, text: &AddressText, path: KeyPath) -> Option<Address> {
+        text.parse().or_else(|| self.refuse(path, &text.0, AddressText::ACCEPTS))
+    }
+
+    fn admin(&mut self, raw: &raw::Admin, path: &KeyPath) -> Option<Admin> {
+        Some(Admin { listen: self.address(&raw.listen, path.key("listen"))? })
+    }
+
+    fn runtime(&mut self, raw: &raw::Runtime, path: &KeyPath) -> Option<Runtime> {
+        let shutdown_grace = self.duration(&raw.shutdown_grace, path.key("shutdown_grace"));
+        let start_timeout = self.duration(&raw.start_timeout, path.key("start_timeout"));
+        let cores = thread::available_parallelism().map_or(1, usize::from);
+        Some(Runtime {
+            workers: raw.workers.map_or(cores.min(2), usize::from),
+            shutdown_grace: shutdown_grace?,
+            start_timeout: start_timeout?,
+        })
+    }
+
+    fn dns(&mut self, raw: &raw::Dns, path: &KeyPath) -> Option<Dns> {
+        let timeout = self.duration(&raw.timeout, path.key("timeout"));
+        let min_ttl = self.duration(&raw.min_ttl, path.key("min_ttl"));
+        let max_ttl = self.duration(&raw.max_ttl, path.key("max_ttl"));
+        let nameservers: Vec<_> = raw
+            .nameservers
+            .iter()
+            .enumerate()
+            .filter_map(|(i, text)| self.nameserver(text, path.key("nameservers").index(i)))
+            .collect();
+        if min_ttl.is_some_and(|ttl| ttl < TTL_FLOOR) {
+            self.refuse::<()>(path.key("min_ttl"), &raw.min_ttl.0, "at least \"1s\"");
+        }
+        if let (Some(min), Some(max)) = (min_ttl, max_ttl)
+            && max < min
+        {
+            let accepted = format!("at least min_ttl, {:?}", raw.min_ttl.0);
+            self.refuse::<()>(path.key("max_ttl"), &raw.max_ttl.0, &accepted);
+        }
+        Some(Dns { nameservers, timeout: timeout?, min_ttl: min_ttl?, max_ttl: max_ttl? })
+    }
+
+    fn nameserver(&mut self, text: &str, path: KeyPath) -> Option<SocketAddr> {
+        text.parse::<SocketAddr>()
+            .or_else(|_| text.parse::<IpAddr>().map(|ip| SocketAddr::new(ip, 53)))
+            .ok()
+            .or_else(|| self.refuse(path, text, "\"ip\" or \"ip:port\""))
+    }
+
+    fn name(&mut self, name: &str, path: KeyPath) -> bool {
+        let letters = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || "_-".contains(c);
+        let valid = name.starts_with(|c: char| c.is_ascii_lowercase())
+            && name.len() <= 63
+            && name.chars().all(letters)
+            && !name.contains("__");
+        if !valid {
+            self.refuse::<()>(path, name, NAME_ACCEPTS);
+        }
+        valid
+    }
+}
