@@ -7,6 +7,8 @@
 #![allow(rustdoc::private_intra_doc_links)]
 
 pub mod balancer;
+pub mod cluster;
 pub mod config;
 pub mod net;
 pub mod shutdown;
+pub mod telemetry;

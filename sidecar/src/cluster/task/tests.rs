@@ -1,0 +1,289 @@
+//! The rules about the state of backends, without a socket or a sleep.
+
+use super::*;
+use crate::balancer::Policy;
+use crate::config::{self, ClusterTimeouts, Health, HostPolicy, Probe, Source};
+
+const START_TIMEOUT: Duration = Duration::from_secs(5);
+
+struct Fixture {
+    cluster: Arc<Cluster>,
+    task: ClusterTask,
+    start: Instant,
+    now: Instant,
+}
+
+impl Fixture {
+    fn new(checked: bool) -> Self {
+        Self::with(checked, 50)
+    }
+
+    fn with(checked: bool, panic_threshold: u8) -> Self {
+        let second = Duration::from_secs(1);
+        let health =
+            Health { probe: Probe::Tcp, interval: second, timeout: second, rise: 2, fall: 3 };
+        let settings = config::Cluster {
+            name: "api".into(),
+            policy: Policy::RoundRobin,
+            host: HostPolicy::Auto,
+            panic_threshold,
+            source: Source::Static(Vec::new()),
+            health: checked.then_some(health),
+            timeouts: ClusterTimeouts { connect: None, response: None, stream_idle: None },
+            attempts: 2,
+        };
+        let metrics = Metrics::new().unwrap();
+        let (cluster, task) = Cluster::new(Arc::new(settings), START_TIMEOUT, &metrics);
+        let start = task.pending_until - START_TIMEOUT;
+        Self { cluster, task, start, now: start }
+    }
+
+    /// Each endpoint is `(port, weight, priority)` on 10.0.0.1.
+    fn discover(&mut self, endpoints: &[(u16, u32, u16)]) {
+        let endpoint = |&(port, weight, priority): &(u16, u32, u16)| Endpoint {
+            address: Address::Tcp(([10, 0, 0, 1], port).into()),
+            target: None,
+            weight: weight * 256,
+            priority,
+        };
+        let endpoints = endpoints.iter().map(endpoint).collect();
+        self.event(Event::Discovered { at: SystemTime::UNIX_EPOCH, endpoints });
+    }
+
+    fn probe(&mut self, port: u16, passed: bool) {
+        let id = self.backend(port).id;
+        let result = if passed { Ok(()) } else { Err("refused".into()) };
+        let report = ProbeReport { at: SystemTime::UNIX_EPOCH, result };
+        self.event(Event::Probed { id, report });
+    }
+
+    fn event(&mut self, event: Event) {
+        self.task.apply(event, self.now);
+        // Far enough on for the next snapshot to be allowed.
+        self.wait(PUBLISH_EVERY);
+    }
+
+    fn wait(&mut self, time: Duration) {
+        self.now += time;
+        self.task.tick(self.now);
+    }
+
+    fn backend(&self, port: u16) -> Arc<Backend> {
+        let snapshot = self.cluster.snapshot();
+        let address = Address::Tcp(([10, 0, 0, 1], port).into());
+        let entry = snapshot.entries.iter().find(|e| e.backend.endpoint.address == address);
+        Arc::clone(&entry.unwrap().backend)
+    }
+
+    fn state(&self, port: u16) -> State {
+        let id = self.backend(port).id;
+        let snapshot = self.cluster.snapshot();
+        snapshot.entries.iter().find(|e| e.backend.id == id).unwrap().state
+    }
+
+    /// Ports of those that may be picked.
+    fn candidates(&self) -> Vec<u16> {
+        let snapshot = self.cluster.snapshot();
+        let port = |index: &usize| match snapshot.entries[*index].backend.endpoint.address {
+            Address::Tcp(address) => address.port(),
+            Address::Unix(_) => unreachable!(),
+        };
+        snapshot.candidates.indices.iter().map(port).collect()
+    }
+}
+
+#[test]
+fn without_checks_backends_start_ready() {
+    let mut f = Fixture::new(false);
+    f.discover(&[(1, 1, 0), (2, 1, 0)]);
+    assert_eq!(f.candidates(), [1, 2]);
+    assert!(f.cluster.snapshot().settled());
+}
+
+#[test]
+fn behind_a_check_the_first_verdict_decides() {
+    let mut f = Fixture::new(true);
+    f.discover(&[(1, 1, 0), (2, 1, 0)]);
+    assert_eq!((f.state(1), f.candidates()), (State::Pending, vec![]));
+    f.probe(1, false);
+    // A failing backend is no reason for panic while the other may yet pass.
+    assert_eq!((f.state(1), f.candidates()), (State::Unhealthy, vec![]));
+    assert!(!f.cluster.snapshot().settled());
+    f.probe(2, true);
+    assert_eq!((f.state(2), f.candidates()), (State::Ready, vec![2]));
+    assert!(f.cluster.snapshot().settled());
+}
+
+#[test]
+fn rise_and_fall_count_results_in_a_row() {
+    let mut f = Fixture::new(true);
+    f.discover(&[(1, 1, 0), (2, 1, 0)]);
+    f.probe(1, true);
+    f.probe(2, true);
+    for passed in [false, false, true, false, false] {
+        f.probe(1, passed);
+        assert_eq!(f.state(1), State::Ready);
+    }
+    f.probe(1, false);
+    assert_eq!((f.state(1), f.candidates()), (State::Unhealthy, vec![2]));
+    for passed in [true, false, true] {
+        f.probe(1, passed);
+        assert_eq!(f.state(1), State::Unhealthy);
+    }
+    f.probe(1, true);
+    assert_eq!((f.state(1), f.candidates()), (State::Ready, vec![1, 2]));
+}
+
+#[test]
+fn pending_backends_are_used_after_the_start_timeout_when_there_is_nobody_else() {
+    let mut f = Fixture::new(true);
+    f.discover(&[(1, 1, 0), (2, 1, 0)]);
+    assert_eq!(f.task.next_wake(), Some(f.start + START_TIMEOUT));
+    f.wait(START_TIMEOUT - PUBLISH_EVERY);
+    assert_eq!(f.candidates(), [1, 2]);
+    // Once something is known of one of them, the other waits for its verdict.
+    f.probe(2, true);
+    assert_eq!(f.candidates(), [2]);
+}
+
+#[test]
+fn all_failing_means_panic_lowest_tier_first() {
+    let mut f = Fixture::new(true);
+    f.discover(&[(1, 1, 0), (2, 1, 1)]);
+    f.probe(1, false);
+    f.probe(2, false);
+    assert_eq!(f.candidates(), [1]);
+    assert!(f.cluster.snapshot().candidates.panic);
+    // Never instead of a healthy lower tier.
+    f.probe(2, true);
+    f.probe(2, true);
+    assert_eq!(f.candidates(), [2]);
+    assert!(!f.cluster.snapshot().candidates.panic);
+}
+
+#[test]
+fn with_panic_off_nobody_is_used() {
+    let mut f = Fixture::with(true, 0);
+    f.discover(&[(1, 1, 0)]);
+    f.probe(1, false);
+    assert_eq!(f.candidates(), [0u16; 0]);
+}
+
+#[test]
+fn the_lowest_tier_with_an_eligible_backend_takes_all() {
+    let mut f = Fixture::new(true);
+    f.discover(&[(1, 1, 10), (2, 1, 10), (3, 1, 20)]);
+    for port in [1, 2, 3] {
+        f.probe(port, true);
+    }
+    assert_eq!(f.candidates(), [1, 2]);
+    for port in [1, 2] {
+        for _ in 0..3 {
+            f.probe(port, false);
+        }
+    }
+    assert_eq!(f.candidates(), [3]);
+}
+
+#[test]
+fn weight_0_is_the_last_resort_of_its_tier() {
+    let mut f = Fixture::new(true);
+    f.discover(&[(1, 5, 0), (2, 0, 0), (3, 0, 0), (4, 5, 1)]);
+    for port in [1, 2, 3, 4] {
+        f.probe(port, true);
+    }
+    assert_eq!(f.candidates(), [1]);
+    for _ in 0..3 {
+        f.probe(1, false);
+    }
+    assert_eq!(f.candidates(), [2, 3]);
+    let weights = f.cluster.snapshot().candidates.weights.clone();
+    assert_eq!(weights.get(0), weights.get(1));
+}
+
+#[test]
+fn a_change_of_order_makes_no_snapshot() {
+    let mut f = Fixture::new(false);
+    f.discover(&[(1, 1, 0), (2, 7, 0)]);
+    let version = f.cluster.snapshot().version;
+    f.discover(&[(2, 7, 0), (1, 1, 0)]);
+    assert_eq!(f.cluster.snapshot().version, version);
+    f.discover(&[(2, 6, 0), (1, 1, 0)]);
+    assert_eq!(f.cluster.snapshot().version, version + 1);
+}
+
+#[test]
+fn measurements_survive_weights_and_absence() {
+    let mut f = Fixture::new(true);
+    f.discover(&[(1, 1, 0), (2, 1, 0)]);
+    f.probe(1, true);
+    let before = f.backend(1);
+    before.begin();
+    f.discover(&[(1, 9, 0), (2, 1, 0)]);
+    assert_eq!((f.backend(1).id, f.backend(1).in_flight()), (before.id, 1));
+    assert_eq!(f.state(1), State::Ready);
+
+    f.discover(&[(2, 1, 0)]);
+    f.wait(REMEMBER - Duration::from_secs(1));
+    f.discover(&[(1, 1, 0), (2, 1, 0)]);
+    assert_eq!((f.backend(1).id, f.backend(1).in_flight()), (before.id, 1));
+    // What its probes said has lapsed.
+    assert_eq!(f.state(1), State::Pending);
+
+    f.discover(&[(2, 1, 0)]);
+    f.wait(REMEMBER);
+    f.discover(&[(1, 1, 0), (2, 1, 0)]);
+    assert_ne!(f.backend(1).id, before.id);
+}
+
+#[test]
+fn a_failing_source_keeps_the_set_and_marks_it_stale() {
+    let mut f = Fixture::new(false);
+    let at = SystemTime::UNIX_EPOCH + Duration::from_secs(7);
+    f.event(Event::DiscoveryFailed { at, error: "timeout".into() });
+    assert!(!f.cluster.snapshot().answered);
+    f.discover(&[(1, 1, 0)]);
+    assert_eq!(f.cluster.snapshot().stale_since, None);
+    f.event(Event::DiscoveryFailed { at, error: "timeout".into() });
+    let version = f.cluster.snapshot().version;
+    f.event(Event::DiscoveryFailed { at: SystemTime::now(), error: "timeout".into() });
+    let snapshot = f.cluster.snapshot();
+    assert_eq!((f.candidates(), snapshot.stale_since), (vec![1], Some(at)));
+    assert_eq!(snapshot.version, version);
+    f.discover(&[(1, 1, 0)]);
+    assert_eq!(f.cluster.snapshot().stale_since, None);
+}
+
+#[test]
+fn an_empty_answer_empties_the_cluster() {
+    let mut f = Fixture::new(false);
+    f.discover(&[(1, 1, 0)]);
+    f.discover(&[]);
+    assert!(f.cluster.snapshot().entries.is_empty());
+    assert!(f.cluster.snapshot().answered);
+}
+
+#[test]
+fn a_burst_of_changes_is_published_at_most_every_10_ms() {
+    let mut f = Fixture::new(false);
+    f.discover(&[(1, 1, 0)]);
+    f.wait(PUBLISH_EVERY);
+    let version = f.cluster.snapshot().version;
+    for weight in 2..50 {
+        let endpoint = Endpoint {
+            address: Address::Tcp(([10, 0, 0, 1], 1).into()),
+            target: None,
+            weight,
+            priority: 0,
+        };
+        let at = SystemTime::UNIX_EPOCH;
+        f.task.apply(Event::Discovered { at, endpoints: vec![endpoint] }, f.now);
+        f.task.tick(f.now);
+    }
+    // The first at once, since the last was 10 ms ago; the rest folded into one.
+    assert_eq!(f.cluster.snapshot().version, version + 1);
+    assert_eq!(f.task.next_wake(), Some(f.now + PUBLISH_EVERY));
+    f.wait(PUBLISH_EVERY);
+    assert_eq!(f.cluster.snapshot().version, version + 2);
+    assert_eq!(f.backend(1).endpoint.weight, 49);
+}

@@ -1,0 +1,138 @@
+//! Handles, in the groups in which they appear and disappear.
+
+use std::sync::{OnceLock, Weak};
+
+use metrics::{Counter, Gauge, Histogram};
+
+use super::names::{OUTCOMES, Outcome, REASONS, STATES};
+use super::{Group, Metrics, counter};
+
+#[derive(Debug)]
+pub struct ListenerMetrics {
+    pub connections: Counter,
+    pub connections_active: Gauge,
+}
+
+impl Group for ListenerMetrics {
+    fn touch(&self) {
+        self.connections.increment(0);
+        self.connections_active.increment(0.0);
+    }
+}
+
+/// Answers of one listener for one cluster.
+#[derive(Debug)]
+pub struct RouteMetrics {
+    pub(super) registry: Weak<Metrics>,
+    pub(super) listener: String,
+    pub(super) cluster: String,
+    /// By status, from 100; a code has its series from its first answer on.
+    pub(super) requests: [OnceLock<Counter>; 500],
+    pub(super) errors: [Counter; REASONS.len()],
+}
+
+impl RouteMetrics {
+    /// The counter of answers with this status.
+    pub fn requests(&self, status: u16) -> &Counter {
+        let index = usize::from(status.clamp(100, 599) - 100);
+        self.requests[index].get_or_init(|| {
+            let code = status.to_string();
+            let labels = [
+                ("listener", self.listener.as_str()),
+                ("outrigger_cluster", &self.cluster),
+                ("code", &code),
+                ("grpc_code", ""),
+            ];
+            match self.registry.upgrade() {
+                Some(registry) => counter(&registry.recorder, "outrigger_requests_total", &labels),
+                None => Counter::noop(),
+            }
+        })
+    }
+
+    /// The counter of answers of our own for this reason, one of [`REASONS`].
+    pub fn errors(&self, reason: &str) -> Option<&Counter> {
+        REASONS.iter().position(|known| *known == reason).map(|index| &self.errors[index])
+    }
+}
+
+impl Group for RouteMetrics {
+    fn touch(&self) {
+        self.errors.iter().for_each(|counter| counter.increment(0));
+        self.requests.iter().filter_map(OnceLock::get).for_each(|counter| counter.increment(0));
+    }
+}
+
+#[derive(Debug)]
+pub struct ClusterMetrics {
+    pub request_duration: Histogram,
+    pub bytes_to_backend: Counter,
+    pub bytes_from_backend: Counter,
+    pub probes_passed: Counter,
+    pub probes_failed: Counter,
+    pub retries_succeeded: Counter,
+    pub retries_failed: Counter,
+    pub updates_changed: Counter,
+    pub updates_unchanged: Counter,
+    pub updates_failed: Counter,
+    pub last_success: Gauge,
+    pub eligible: Gauge,
+    pub panic: Gauge,
+}
+
+impl Group for ClusterMetrics {
+    fn touch(&self) {
+        let counters = [
+            &self.bytes_to_backend,
+            &self.bytes_from_backend,
+            &self.probes_passed,
+            &self.probes_failed,
+            &self.retries_succeeded,
+            &self.retries_failed,
+            &self.updates_changed,
+            &self.updates_unchanged,
+            &self.updates_failed,
+        ];
+        counters.into_iter().for_each(|counter| counter.increment(0));
+        [&self.last_success, &self.eligible, &self.panic]
+            .into_iter()
+            .for_each(|gauge| gauge.increment(0.0));
+    }
+}
+
+#[derive(Debug)]
+pub struct BackendMetrics {
+    pub(super) outcomes: [Counter; OUTCOMES.len()],
+    /// In the order of [`STATES`].
+    pub states: [Gauge; STATES.len()],
+    pub connections: Counter,
+    pub connections_active: Gauge,
+    pub in_flight: Gauge,
+    pub weight: Gauge,
+}
+
+impl BackendMetrics {
+    pub fn outcome(&self, outcome: Outcome) -> &Counter {
+        &self.outcomes[outcome as usize]
+    }
+}
+
+impl Group for BackendMetrics {
+    fn touch(&self) {
+        self.outcomes.iter().for_each(|counter| counter.increment(0));
+        self.connections.increment(0);
+        self.states.iter().for_each(|gauge| gauge.increment(0.0));
+        [&self.connections_active, &self.in_flight, &self.weight]
+            .into_iter()
+            .for_each(|gauge| gauge.increment(0.0));
+    }
+}
+
+/// Until its series go, a backend that is gone is in no state.
+impl Drop for BackendMetrics {
+    fn drop(&mut self) {
+        self.states.iter().for_each(|gauge| gauge.set(0.0));
+        self.in_flight.set(0.0);
+        self.weight.set(0.0);
+    }
+}

@@ -1,0 +1,235 @@
+//! Metrics: their [names], and the handles that count ([groups]).
+//!
+//! Handles are resolved when a listener, cluster or backend appears and only counted on
+//! afterwards, so that nothing is looked up or formatted on the way of a request. The exporter
+//! drops series that nobody touched for [`IDLE`]: that is how the series of a backend that is
+//! gone disappear. A handle whose series was dropped is silent for good, so every group of live
+//! handles is touched by [`Metrics::upkeep`]; a group dies with the listener, cluster or backend
+//! that owns it.
+
+mod groups;
+mod names;
+
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
+use std::time::Duration;
+
+use metrics::{Counter, Gauge, Key, KeyName, Label, Level, Metadata, Recorder};
+use metrics_exporter_prometheus::{
+    BuildError, Matcher, PrometheusBuilder, PrometheusHandle, PrometheusRecorder,
+};
+use metrics_process::Collector;
+use metrics_util::MetricKindMask;
+
+pub use groups::{BackendMetrics, ClusterMetrics, ListenerMetrics, RouteMetrics};
+pub use names::{ALL, Kind, Outcome, REASONS, STATES};
+use names::{BUILD_INFO, DURATIONS, OUTCOMES};
+
+/// Series that were not touched for this long are dropped.
+const IDLE: Duration = Duration::from_secs(5 * 60);
+/// Live series are touched this often, and idle ones dropped.
+pub const TOUCH: Duration = Duration::from_secs(60);
+
+/// A group of handles that live and die together.
+trait Group: Send + Sync {
+    /// Marks every series of the group as in use.
+    fn touch(&self);
+}
+
+/// The registry of one sidecar.
+pub struct Metrics {
+    recorder: PrometheusRecorder,
+    handle: PrometheusHandle,
+    process: Collector,
+    groups: Mutex<Vec<Weak<dyn Group>>>,
+    build_info: Gauge,
+}
+
+impl std::fmt::Debug for Metrics {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Metrics").finish_non_exhaustive()
+    }
+}
+
+impl Metrics {
+    pub fn new() -> Result<Arc<Self>, BuildError> {
+        let name = "outrigger_request_duration_seconds".to_owned();
+        let recorder = PrometheusBuilder::new()
+            // Without buckets of its own a histogram would be exported as a summary.
+            .set_buckets_for_metric(Matcher::Full(name), &DURATIONS)?
+            .idle_timeout(MetricKindMask::COUNTER | MetricKindMask::GAUGE, Some(IDLE))
+            .build_recorder();
+        for (name, kind, help) in ALL {
+            let (name, help) = (KeyName::from_const_str(name), help.into());
+            match kind {
+                Kind::Counter => recorder.describe_counter(name, None, help),
+                Kind::Gauge => recorder.describe_gauge(name, None, help),
+                Kind::Histogram => recorder.describe_histogram(name, None, help),
+            }
+        }
+        recorder.describe_gauge(BUILD_INFO.0.into(), None, BUILD_INFO.1.into());
+        let process = Collector::default();
+        metrics::with_local_recorder(&recorder, || process.describe());
+        let build_info = gauge(&recorder, BUILD_INFO.0, &[("version", env!("CARGO_PKG_VERSION"))]);
+        build_info.set(1.0);
+        let handle = recorder.handle();
+        Ok(Arc::new(Self { recorder, handle, process, groups: Mutex::default(), build_info }))
+    }
+
+    /// The exposition text. Takes time in proportion to the series: not for a thread that others
+    /// wait for.
+    pub fn render(&self) -> String {
+        metrics::with_local_recorder(&self.recorder, || self.process.collect());
+        self.handle.render()
+    }
+
+    /// Folds the samples of histograms into their buckets; to be called about every second, or
+    /// they pile up.
+    pub fn fold(&self) {
+        self.handle.run_upkeep();
+    }
+
+    /// Touches what is alive, and drops what is not; to be called every [`TOUCH`].
+    pub fn upkeep(&self) {
+        self.build_info.set(1.0);
+        self.groups().retain(|group| match group.upgrade() {
+            Some(group) => {
+                group.touch();
+                true
+            }
+            None => false,
+        });
+        // Idle series are dropped only by rendering.
+        drop(self.render());
+    }
+
+    fn groups(&self) -> std::sync::MutexGuard<'_, Vec<Weak<dyn Group>>> {
+        self.groups.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn add<G: Group + 'static>(&self, group: G) -> Arc<G> {
+        let group = Arc::new(group);
+        let weak: Weak<G> = Arc::downgrade(&group);
+        self.groups().push(weak);
+        group
+    }
+
+    pub fn listener(&self, listener: &str) -> Arc<ListenerMetrics> {
+        let labels = [("listener", listener)];
+        self.add(ListenerMetrics {
+            connections: counter(&self.recorder, "outrigger_connections_total", &labels),
+            connections_active: gauge(&self.recorder, "outrigger_connections_active", &labels),
+        })
+    }
+
+    /// For the requests of `listener` that go to `cluster`; an empty name for those that were
+    /// answered before a cluster was known.
+    pub fn route(self: &Arc<Self>, listener: &str, cluster: &str) -> Arc<RouteMetrics> {
+        let errors = REASONS.map(|reason| {
+            // Without a cluster there are only these two.
+            let possible = match reason {
+                "bad_request" => true,
+                "no_route" => cluster.is_empty(),
+                _ => !cluster.is_empty(),
+            };
+            let labels =
+                [("listener", listener), ("outrigger_cluster", cluster), ("reason", reason)];
+            match possible {
+                true => counter(&self.recorder, "outrigger_errors_total", &labels),
+                false => Counter::noop(),
+            }
+        });
+        let metrics = self.add(RouteMetrics {
+            registry: Arc::downgrade(self),
+            listener: listener.into(),
+            cluster: cluster.into(),
+            requests: [const { OnceLock::new() }; 500],
+            errors,
+        });
+        if !cluster.is_empty() {
+            metrics.requests(200).increment(0);
+        }
+        metrics
+    }
+
+    pub fn cluster(&self, cluster: &str, source: &str) -> Arc<ClusterMetrics> {
+        let own = [("outrigger_cluster", cluster)];
+        let counter_by = |name, key, value| {
+            counter(&self.recorder, name, &[("outrigger_cluster", cluster), (key, value)])
+        };
+        let update = |result| {
+            let labels = [("outrigger_cluster", cluster), ("source", source), ("result", result)];
+            counter(&self.recorder, "outrigger_discovery_updates_total", &labels)
+        };
+        let gauge = |name| gauge(&self.recorder, name, &own);
+        let name = Key::from_static_name("outrigger_request_duration_seconds");
+        let key = name.with_extra_labels(vec![Label::new("outrigger_cluster", cluster.to_owned())]);
+        self.add(ClusterMetrics {
+            request_duration: self.recorder.register_histogram(&key, &METADATA),
+            bytes_to_backend: counter_by("outrigger_bytes_total", "direction", "to_backend"),
+            bytes_from_backend: counter_by("outrigger_bytes_total", "direction", "from_backend"),
+            probes_passed: counter_by("outrigger_probes_total", "result", "pass"),
+            probes_failed: counter_by("outrigger_probes_total", "result", "fail"),
+            retries_succeeded: counter_by("outrigger_retries_total", "result", "success"),
+            retries_failed: counter_by("outrigger_retries_total", "result", "failure"),
+            updates_changed: update("changed"),
+            updates_unchanged: update("unchanged"),
+            updates_failed: update("failure"),
+            last_success: gauge("outrigger_discovery_last_success_timestamp_seconds"),
+            eligible: gauge("outrigger_eligible_backends"),
+            panic: gauge("outrigger_panic"),
+        })
+    }
+
+    pub fn backend(&self, cluster: &str, backend: &str) -> Arc<BackendMetrics> {
+        let own = [("outrigger_cluster", cluster), ("backend", backend)];
+        let outcomes = OUTCOMES.map(|outcome| {
+            let labels =
+                [("outrigger_cluster", cluster), ("backend", backend), ("outcome", outcome)];
+            counter(&self.recorder, "outrigger_outcomes_total", &labels)
+        });
+        let states = STATES.map(|state| {
+            let labels = [("outrigger_cluster", cluster), ("backend", backend), ("state", state)];
+            gauge(&self.recorder, "outrigger_backend_state", &labels)
+        });
+        self.add(BackendMetrics {
+            outcomes,
+            states,
+            connections: counter(&self.recorder, "outrigger_upstream_connections_total", &own),
+            connections_active: gauge(
+                &self.recorder,
+                "outrigger_upstream_connections_active",
+                &own,
+            ),
+            in_flight: gauge(&self.recorder, "outrigger_in_flight", &own),
+            weight: gauge(&self.recorder, "outrigger_backend_weight", &own),
+        })
+    }
+}
+
+const METADATA: Metadata<'static> = Metadata::new(module_path!(), Level::INFO, None);
+
+fn key(name: &'static str, labels: &[(&'static str, &str)]) -> Key {
+    let labels: Vec<_> =
+        labels.iter().map(|(key, value)| Label::new(*key, value.to_string())).collect();
+    Key::from_parts(name, labels)
+}
+
+fn counter(
+    recorder: &PrometheusRecorder,
+    name: &'static str,
+    labels: &[(&'static str, &str)],
+) -> Counter {
+    let counter = recorder.register_counter(&key(name, labels), &METADATA);
+    counter.increment(0);
+    counter
+}
+
+fn gauge(
+    recorder: &PrometheusRecorder,
+    name: &'static str,
+    labels: &[(&'static str, &str)],
+) -> Gauge {
+    let gauge = recorder.register_gauge(&key(name, labels), &METADATA);
+    gauge.set(0.0);
+    gauge
+}

@@ -1,0 +1,4 @@
+//! What the sidecar tells about itself: metrics and log lines.
+
+pub mod log;
+pub mod metrics;
