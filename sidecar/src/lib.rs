@@ -9,6 +9,7 @@
 pub mod balancer;
 pub mod cluster;
 pub mod config;
+pub mod discovery;
 pub mod net;
 pub mod shutdown;
 pub mod telemetry;

@@ -1,0 +1,152 @@
+//! Endpoints from DNS: addresses behind a name, or SRV records.
+
+mod addresses;
+mod resolver;
+mod srv;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use hickory_resolver::proto::rr::{Name, RecordType};
+use tokio::time::Instant;
+
+use crate::cluster::{Endpoint, WEIGHT_ONE};
+use crate::config;
+use crate::net::Address;
+use addresses::Addresses;
+use resolver::Answer;
+pub use resolver::{DnsError, Resolver};
+
+/// The bounds of how long answers are kept.
+#[derive(Debug, Clone, Copy)]
+pub struct Ttls {
+    min: Duration,
+    max: Duration,
+}
+
+impl Ttls {
+    pub fn new(config: &config::Dns) -> Self {
+        Self { min: config.min_ttl, max: config.max_ttl }
+    }
+
+    /// No answer is asked for again sooner.
+    pub(super) fn floor(self) -> Duration {
+        self.min
+    }
+
+    fn clamp(self, ttl: u32) -> Duration {
+        Duration::from_secs(ttl.into()).clamp(self.min, self.max)
+    }
+
+    /// How long to wait before asking again: the clamped TTL less up to a tenth, so that a fleet
+    /// does not ask in step, but never below the lower bound.
+    pub(super) fn wait(self, ttl: u32, rng: &mut fastrand::Rng) -> Duration {
+        self.clamp(ttl).mul_f64(1.0 - 0.1 * rng.f64()).max(self.min)
+    }
+}
+
+/// What a source says now.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Found {
+    pub(super) endpoints: Vec<Endpoint>,
+    /// How long it may be relied on, in seconds.
+    pub(super) ttl: u32,
+}
+
+/// A name to ask for, with what is remembered between two answers.
+#[derive(Debug)]
+pub(super) struct DnsSource {
+    resolver: Arc<Resolver>,
+    name: String,
+    kind: Kind,
+    addresses: Addresses,
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Kind {
+    Addresses { port: u16 },
+    Srv,
+}
+
+impl DnsSource {
+    pub(super) fn addresses(resolver: Arc<Resolver>, ttls: Ttls, name: &str, port: u16) -> Self {
+        Self::new(resolver, ttls, name, Kind::Addresses { port })
+    }
+
+    pub(super) fn srv(resolver: Arc<Resolver>, ttls: Ttls, name: &str) -> Self {
+        Self::new(resolver, ttls, name, Kind::Srv)
+    }
+
+    fn new(resolver: Arc<Resolver>, ttls: Ttls, name: &str, kind: Kind) -> Self {
+        Self { resolver, name: name.into(), kind, addresses: Addresses::new(ttls) }
+    }
+
+    /// The current set, or why it is not known.
+    pub(super) async fn lookup(&mut self, now: Instant) -> Result<Found, DnsError> {
+        let name = resolver::fully_qualified(&self.name)?;
+        match self.kind {
+            Kind::Addresses { port } => self.lookup_addresses(name, port, now).await,
+            Kind::Srv => self.lookup_srv(name, now).await,
+        }
+    }
+
+    async fn lookup_addresses(
+        &mut self,
+        name: Name,
+        port: u16,
+        now: Instant,
+    ) -> Result<Found, DnsError> {
+        let names = std::slice::from_ref(&name);
+        let ttl = self.addresses.refresh(&self.resolver, names, now).await;
+        let known = self.addresses.of(&name)?;
+        let target = target(&name);
+        let endpoint = |ip: &std::net::IpAddr| Endpoint {
+            address: Address::Tcp((*ip, port).into()),
+            target: target.clone(),
+            weight: WEIGHT_ONE,
+            priority: 0,
+        };
+        Ok(Found { endpoints: known.iter().map(endpoint).collect(), ttl })
+    }
+
+    async fn lookup_srv(&mut self, name: Name, now: Instant) -> Result<Found, DnsError> {
+        let (records, additional, ttl) = match self.resolver.ask(name, RecordType::SRV).await? {
+            Answer::None { ttl } => return Ok(Found { endpoints: Vec::new(), ttl }),
+            Answer::Records { records, additional, ttl } => (records, additional, ttl),
+        };
+        let records = srv::records(&records);
+        let targets = srv::targets(&records);
+        let glue_ttl = self.addresses.take_glue(&targets, &additional, now);
+        let address_ttl = self.addresses.refresh(&self.resolver, &targets, now).await;
+        let endpoints = srv::endpoints(&records, |target| self.addresses.of(target))?;
+        Ok(Found { endpoints, ttl: ttl.min(glue_ttl).min(address_ttl) })
+    }
+}
+
+/// The name as a Host header has it: lower case, without the final dot. `None` for a name that
+/// is not made of letters, digits, `-` and `_`, which no server would know as its own.
+fn target(name: &Name) -> Option<Arc<str>> {
+    let text = name.to_lowercase().to_ascii();
+    let text = text.trim_end_matches('.');
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
+    (!text.is_empty() && text.bytes().all(plain)).then(|| text.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn waits_are_clamped_and_jittered_downwards_only() {
+        let seconds = Duration::from_secs;
+        let ttls = Ttls { min: seconds(1), max: seconds(60) };
+        let mut rng = fastrand::Rng::with_seed(1);
+        for (ttl, expected) in [(0, 1), (1, 1), (30, 30), (60, 60), (i32::MAX as u32 + 1, 60)] {
+            for _ in 0..100 {
+                let wait = ttls.wait(ttl, &mut rng);
+                let least = seconds(expected).mul_f64(0.9).max(seconds(1));
+                assert!(wait >= least && wait <= seconds(expected), "{ttl}: {wait:?}");
+            }
+        }
+    }
+}
