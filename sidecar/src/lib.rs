@@ -10,6 +10,7 @@ pub mod balancer;
 pub mod cluster;
 pub mod config;
 pub mod discovery;
+pub mod health;
 pub mod net;
 pub mod shutdown;
 pub mod telemetry;
