@@ -12,5 +12,7 @@ pub mod config;
 pub mod discovery;
 pub mod health;
 pub mod net;
+pub mod proxy;
 pub mod shutdown;
 pub mod telemetry;
+pub mod upstream;

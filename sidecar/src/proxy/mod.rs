@@ -1,0 +1,8 @@
+//! The way of the app's traffic: accept, read a request, pick a backend, relay.
+//!
+//! Each worker is a thread with a runtime, timers and pools of its own, and nothing on the way
+//! of a request leaves it.
+
+mod http;
+mod timer;
+pub mod worker;

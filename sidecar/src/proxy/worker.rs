@@ -1,0 +1,306 @@
+//! A worker: one thread that carries the connections it accepts to their end.
+
+use std::cell::Cell;
+use std::io;
+use std::net::IpAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use futures_util::FutureExt;
+use tokio::runtime::{Builder, LocalOptions};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
+use tokio::task::spawn_local;
+use tokio::time::Instant;
+
+use super::http::{Destination, LocalCluster, Routes, Site, serve};
+use super::timer::Timers;
+use crate::cluster::Cluster;
+use crate::config;
+use crate::net::Address;
+use crate::net::dial::{StdStream, Stream};
+use crate::net::listen::{Accepted, Acceptor, Socket};
+use crate::shutdown::{Guard, Guards, Phase};
+use crate::telemetry::metrics::{ListenerMetrics, RouteMetrics};
+
+/// Connections on their way from one worker to another.
+const HANDED_OVER: usize = 1024;
+/// How often idle connections to backends are looked through.
+const SWEEP: Duration = Duration::from_millis(250);
+
+/// A listener as all workers see it.
+#[derive(Debug)]
+pub struct Listener {
+    pub settings: config::Listener,
+    pub socket: Socket,
+    /// What the socket is bound to.
+    pub address: Address,
+    pub metrics: Arc<ListenerMetrics>,
+    /// For requests that no route takes.
+    pub unrouted: Arc<RouteMetrics>,
+    /// One for each route of the settings.
+    pub routes: Vec<(Arc<Cluster>, Arc<RouteMetrics>)>,
+    /// Bounds the connections that are open.
+    pub permits: Arc<Semaphore>,
+}
+
+/// The workers, as each of them sees the others.
+#[derive(Debug)]
+struct Team {
+    listeners: Vec<Listener>,
+    members: Vec<Member>,
+    guards: Guards,
+}
+
+#[derive(Debug)]
+struct Member {
+    connections: AtomicUsize,
+    inbox: mpsc::Sender<HandOver>,
+}
+
+/// A connection on its way to the worker that will carry it.
+#[derive(Debug)]
+struct HandOver {
+    stream: StdStream,
+    peer: Option<IpAddr>,
+    open: Open,
+}
+
+/// Counts an open connection wherever it counts.
+#[derive(Debug)]
+struct Open {
+    team: Arc<Team>,
+    worker: usize,
+    listener: usize,
+    _permit: OwnedSemaphorePermit,
+    _guard: Guard,
+}
+
+/// Starts `count` workers on these listeners. They end when the sender of `phase` is gone.
+pub fn start(
+    count: usize,
+    listeners: Vec<Listener>,
+    guards: &Guards,
+    phase: &watch::Receiver<Phase>,
+) -> io::Result<Vec<JoinHandle<()>>> {
+    let (members, inboxes): (Vec<_>, Vec<_>) = (0..count)
+        .map(|_| {
+            let (inbox, handed_over) = mpsc::channel(HANDED_OVER);
+            (Member { connections: AtomicUsize::new(0), inbox }, handed_over)
+        })
+        .unzip();
+    let team = Arc::new(Team { listeners, members, guards: guards.clone() });
+    let spawn = |(index, inbox)| {
+        let (team, phase) = (Arc::clone(&team), phase.clone());
+        let acceptors =
+            team.listeners.iter().map(|l| l.socket.share()).collect::<Result<_, _>>()?;
+        thread::Builder::new()
+            .name(format!("worker-{index}"))
+            .spawn(move || run(index, &team, acceptors, inbox, phase))
+    };
+    inboxes.into_iter().enumerate().map(spawn).collect()
+}
+
+/// The thread of a worker.
+fn run(
+    index: usize,
+    team: &Arc<Team>,
+    sockets: Vec<Socket>,
+    inbox: mpsc::Receiver<HandOver>,
+    phase: watch::Receiver<Phase>,
+) {
+    let runtime = Builder::new_current_thread().enable_all().build_local(LocalOptions::default());
+    let ended = runtime.and_then(|runtime| {
+        let worker = Worker::new(index, Arc::clone(team));
+        runtime.block_on(worker.work(sockets, inbox, phase))
+    });
+    if let Err(error) = ended {
+        tracing::error!(worker = index, %error, "a worker could not start");
+    }
+}
+
+struct Worker {
+    index: usize,
+    team: Arc<Team>,
+    /// In the order of the team's listeners.
+    sites: Vec<Rc<Site>>,
+    clusters: Vec<Rc<LocalCluster>>,
+    timers: Rc<Timers>,
+    draining: Rc<Cell<bool>>,
+    closing: Cell<bool>,
+}
+
+impl Worker {
+    fn new(index: usize, team: Arc<Team>) -> Rc<Self> {
+        let draining = Rc::new(Cell::new(false));
+        let mut clusters: Vec<Rc<LocalCluster>> = Vec::new();
+        let mut local = |cluster: &Arc<Cluster>| {
+            let known = clusters.iter().find(|known| Arc::ptr_eq(&known.cluster, cluster));
+            known.map(Rc::clone).unwrap_or_else(|| {
+                let new = Rc::new(LocalCluster::new(Arc::clone(cluster), fastrand::Rng::new()));
+                clusters.push(Rc::clone(&new));
+                new
+            })
+        };
+        let sites =
+            team.listeners
+                .iter()
+                .map(|listener| {
+                    let destinations = listener.routes.iter().map(|(cluster, metrics)| {
+                        Destination { cluster: local(cluster), metrics: Arc::clone(metrics) }
+                    });
+                    Rc::new(Site {
+                        routes: Routes::new(&listener.settings.routes, destinations.collect()),
+                        unrouted: Arc::clone(&listener.unrouted),
+                        own_names: own_names(&listener.address),
+                        timeouts: listener.settings.timeouts,
+                        draining: Rc::clone(&draining),
+                    })
+                })
+                .collect();
+        let (timers, closing) = (Timers::new(), Cell::new(false));
+        Rc::new(Self { index, team, sites, clusters, timers, draining, closing })
+    }
+
+    /// Accepts and carries connections until the sender of `phase` is gone.
+    async fn work(
+        self: Rc<Self>,
+        sockets: Vec<Socket>,
+        mut inbox: mpsc::Receiver<HandOver>,
+        mut phase: watch::Receiver<Phase>,
+    ) -> io::Result<()> {
+        spawn_local(Rc::clone(&self.timers).run());
+        spawn_local(Rc::clone(&self).sweep());
+        for (listener, socket) in sockets.into_iter().enumerate() {
+            let acceptor = socket.into_acceptor()?;
+            spawn_local(Rc::clone(&self).accept(listener, acceptor, phase.clone()));
+        }
+        loop {
+            tokio::select! {
+                Some(HandOver { stream, peer, open }) = inbox.recv() => {
+                    match Stream::from_std(stream) {
+                        Ok(stream) => self.carry(Accepted { stream, peer }, open),
+                        Err(error) => tracing::warn!(%error, "a connection was lost between workers"),
+                    }
+                }
+                changed = phase.changed() => {
+                    if changed.is_err() {
+                        return Ok(());
+                    }
+                    self.enter(*phase.borrow_and_update());
+                }
+            }
+        }
+    }
+
+    fn enter(&self, phase: Phase) {
+        self.draining.set(phase >= Phase::Draining);
+        self.closing.set(phase >= Phase::Closing);
+        self.timers.wake_all();
+    }
+
+    async fn accept(
+        self: Rc<Self>,
+        listener: usize,
+        acceptor: Acceptor,
+        mut phase: watch::Receiver<Phase>,
+    ) {
+        let permits = &self.team.listeners[listener].permits;
+        let accept_all = async {
+            while let Ok(permit) = Arc::clone(permits).acquire_owned().await {
+                self.place(listener, acceptor.accept().await, permit);
+            }
+        };
+        tokio::select! {
+            () = accept_all => {}
+            _ = phase.wait_for(|phase| *phase == Phase::Closing) => {}
+        }
+        // Whoever is in the backlog now would be reset when the socket closes.
+        while let Some(accepted) = acceptor.accept().now_or_never()
+            && let Ok(permit) = Arc::clone(permits).try_acquire_owned()
+        {
+            let open = Open::new(&self.team, self.index, listener, permit);
+            self.carry(accepted, open);
+        }
+    }
+
+    /// Carries a connection itself, or hands it over when another worker has fewer.
+    fn place(self: &Rc<Self>, listener: usize, accepted: Accepted, permit: OwnedSemaphorePermit) {
+        let target = self.team.least_loaded(self.index);
+        let open = Open::new(&self.team, target, listener, permit);
+        if target == self.index {
+            return self.carry(accepted, open);
+        }
+        let Accepted { stream, peer } = accepted;
+        let handed_over = stream.into_std().and_then(|stream| {
+            let inbox = &self.team.members[target].inbox;
+            inbox.try_send(HandOver { stream, peer, open }).map_err(io::Error::other)
+        });
+        if let Err(error) = handed_over {
+            tracing::warn!(%error, "a connection was lost between workers");
+        }
+    }
+
+    fn carry(self: &Rc<Self>, accepted: Accepted, open: Open) {
+        let worker = Rc::clone(self);
+        spawn_local(async move {
+            let Accepted { stream, peer } = accepted;
+            let site = Rc::clone(&worker.sites[open.listener]);
+            serve(stream, peer, site, &worker.timers, &worker.closing).await;
+            drop(open);
+        });
+    }
+
+    /// Closes connections to backends that are idle for too long or gone.
+    async fn sweep(self: Rc<Self>) {
+        let mut ticks = tokio::time::interval(SWEEP);
+        loop {
+            ticks.tick().await;
+            for cluster in &self.clusters {
+                cluster.pool.sweep(&cluster.cluster.snapshot(), Instant::now());
+            }
+        }
+    }
+}
+
+impl Team {
+    /// The worker with the fewest connections; `asking` unless another has fewer.
+    fn least_loaded(&self, asking: usize) -> usize {
+        let load = |worker: &usize| {
+            let connections = self.members[*worker].connections.load(Ordering::Relaxed);
+            (connections, *worker != asking)
+        };
+        (0..self.members.len()).min_by_key(load).unwrap_or(asking)
+    }
+}
+
+impl Open {
+    fn new(team: &Arc<Team>, worker: usize, listener: usize, permit: OwnedSemaphorePermit) -> Self {
+        team.members[worker].connections.fetch_add(1, Ordering::Relaxed);
+        let metrics = &team.listeners[listener].metrics;
+        metrics.connections.increment(1);
+        metrics.connections_active.increment(1.0);
+        let guard = team.guards.guard();
+        Self { team: Arc::clone(team), worker, listener, _permit: permit, _guard: guard }
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.team.members[self.worker].connections.fetch_sub(1, Ordering::Relaxed);
+        self.team.listeners[self.listener].metrics.connections_active.decrement(1.0);
+    }
+}
+
+/// Hosts without port by which an app on this machine names a listener.
+fn own_names(address: &Address) -> Vec<String> {
+    let mut names = vec!["localhost".to_owned(), "127.0.0.1".to_owned(), "[::1]".to_owned()];
+    match address {
+        Address::Tcp(address) if address.is_ipv6() => names.push(format!("[{}]", address.ip())),
+        Address::Tcp(address) => names.push(address.ip().to_string()),
+        Address::Unix(_) => {}
+    }
+    names
+}
