@@ -6,7 +6,10 @@
 // Whoever reads these documents reads the code, private items included.
 #![allow(rustdoc::private_intra_doc_links)]
 
+pub mod admin;
+pub mod app;
 pub mod balancer;
+pub mod cli;
 pub mod cluster;
 pub mod config;
 pub mod discovery;

@@ -1,0 +1,73 @@
+//! Who may see what.
+
+use std::net::IpAddr;
+
+use http::HeaderMap;
+use http::header::HOST;
+
+use crate::net::Address;
+
+/// Pages that answer everywhere: orchestrators and Prometheus ask for them from other machines.
+const PUBLIC: [&str; 3] = ["/livez", "/readyz", "/metrics"];
+
+/// Why a request for `path` is refused at this address.
+pub(super) fn check(
+    address: &Address,
+    path: &str,
+    headers: &HeaderMap,
+) -> Result<(), &'static str> {
+    if PUBLIC.contains(&path) {
+        return Ok(());
+    }
+    if !address.is_local() {
+        return Err("off loopback only /livez, /readyz and /metrics answer");
+    }
+    let host = headers.get(HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
+    match address {
+        Address::Unix(_) => Ok(()),
+        // A page of some site may point its own name at 127.0.0.1 and have a browser read this.
+        Address::Tcp(_) if names_this_machine(host) => Ok(()),
+        Address::Tcp(_) => Err("the Host of the request must be localhost or a loopback address"),
+    }
+}
+
+fn names_this_machine(host: &str) -> bool {
+    let name = match host.rsplit_once(':') {
+        Some((name, port)) if !port.ends_with(']') => name,
+        _ => host,
+    };
+    let bare = name.trim_start_matches('[').trim_end_matches(']');
+    name.eq_ignore_ascii_case("localhost")
+        || bare.parse::<IpAddr>().is_ok_and(|ip| ip.to_canonical().is_loopback())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use http::HeaderValue;
+
+    fn allowed(address: &str, path: &str, host: &'static str) -> bool {
+        let mut headers = HeaderMap::new();
+        headers.insert(HOST, HeaderValue::from_static(host));
+        check(&address.parse().unwrap(), path, &headers).is_ok()
+    }
+
+    #[test]
+    fn off_loopback_only_the_public_pages_answer() {
+        for path in PUBLIC {
+            assert!(allowed("0.0.0.0:9910", path, "10.0.0.5:9910"));
+        }
+        assert!(!allowed("0.0.0.0:9910", "/api/v1/clusters", "localhost:9910"));
+    }
+
+    #[test]
+    fn a_foreign_name_for_this_machine_is_refused() {
+        for host in ["localhost:9910", "127.0.0.1", "[::1]:9910", "127.9.9.9:1"] {
+            assert!(allowed("127.0.0.1:9910", "/api/v1/clusters", host), "{host}");
+        }
+        for host in ["evil.example", "localhost.evil.example", "10.0.0.1:9910", ""] {
+            assert!(!allowed("127.0.0.1:9910", "/api/v1/clusters", host), "{host}");
+        }
+        assert!(allowed("unix:/run/admin.sock", "/api/v1/clusters", "whatever"));
+    }
+}

@@ -1,0 +1,177 @@
+//! The admin API: HTTP for operators, the command line and Prometheus.
+//!
+//! It reads snapshots and measurements, and runs on the control thread, away from the traffic.
+
+mod auth;
+pub mod clusters;
+
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use http::header::{ALLOW, CONTENT_TYPE, HeaderValue};
+use http::{Method, Request, Response, StatusCode};
+use http_body_util::Full;
+use hyper::body::{Bytes, Incoming};
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use serde::Serialize;
+use serde_json::json;
+use tokio::sync::{Semaphore, watch};
+use tokio::time::Instant;
+
+use crate::cluster::Cluster;
+use crate::net::Address;
+use crate::net::listen::Socket;
+use crate::shutdown::Phase;
+use crate::telemetry::metrics::Metrics;
+
+/// Connections served at a time.
+const CONNECTIONS: usize = 64;
+/// How long a client may take for the head of a request, and a connection in all.
+const HEAD: Duration = Duration::from_secs(10);
+const WHOLE: Duration = Duration::from_secs(300);
+
+/// What the admin API shows.
+#[derive(Debug)]
+pub struct Admin {
+    pub clusters: Vec<Arc<Cluster>>,
+    pub metrics: Arc<Metrics>,
+    pub phase: watch::Receiver<Phase>,
+    pub started: Instant,
+    /// When readiness no longer waits for first answers.
+    pub start_timeout: Duration,
+    /// What the socket is bound to.
+    pub address: Address,
+    /// Set once everything was settled: what joins later makes nobody less ready.
+    pub settled: AtomicBool,
+}
+
+type Reply = Response<Full<Bytes>>;
+
+/// Serves the admin API for as long as the sidecar runs.
+pub async fn run(admin: Arc<Admin>, socket: Arc<Socket>) {
+    let acceptor = match socket.share().and_then(Socket::into_acceptor) {
+        Ok(acceptor) => acceptor,
+        Err(error) => return tracing::error!(%error, "the admin API cannot be served"),
+    };
+    let permits = Arc::new(Semaphore::new(CONNECTIONS));
+    while let Ok(permit) = Arc::clone(&permits).acquire_owned().await {
+        let stream = acceptor.accept().await.stream;
+        let admin = Arc::clone(&admin);
+        tokio::spawn(async move {
+            let service = service_fn(|request| answer(Arc::clone(&admin), request));
+            let connection = http1::Builder::new()
+                .timer(TokioTimer::new())
+                .header_read_timeout(HEAD)
+                .max_buf_size(64 << 10)
+                .serve_connection(TokioIo::new(stream), service);
+            // How it ended is the client's affair.
+            let _ = tokio::time::timeout(WHOLE, connection).await;
+            drop(permit);
+        });
+    }
+}
+
+async fn answer(admin: Arc<Admin>, request: Request<Incoming>) -> Result<Reply, Infallible> {
+    let path = request.uri().path();
+    if let Err(why) = auth::check(&admin.address, path, request.headers()) {
+        return Ok(error(StatusCode::FORBIDDEN, "forbidden", why));
+    }
+    let page: Page = match path {
+        "/livez" => Page::Livez,
+        "/readyz" => Page::Readyz,
+        "/metrics" => Page::Metrics,
+        "/api/v1/clusters" => Page::Clusters,
+        _ => return Ok(error(StatusCode::NOT_FOUND, "not_found", "there is no such page")),
+    };
+    if !matches!(*request.method(), Method::GET | Method::HEAD) {
+        let mut reply =
+            error(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", "this page takes GET");
+        reply.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
+        return Ok(reply);
+    }
+    Ok(page.show(&admin).await)
+}
+
+enum Page {
+    Livez,
+    Readyz,
+    Metrics,
+    Clusters,
+}
+
+impl Page {
+    async fn show(self, admin: &Arc<Admin>) -> Reply {
+        match self {
+            Self::Livez => text(StatusCode::OK, "text/plain; charset=utf-8", "ok\n".into()),
+            Self::Readyz => readyz(admin),
+            Self::Metrics => metrics(admin).await,
+            Self::Clusters => json(StatusCode::OK, &clusters::view(&admin.clusters)),
+        }
+    }
+}
+
+fn readyz(admin: &Admin) -> Reply {
+    let reasons = admin.not_ready();
+    let status = if reasons.is_empty() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    json(status, &json!({ "ready": reasons.is_empty(), "reasons": reasons }))
+}
+
+impl Admin {
+    /// Why the sidecar should get no traffic yet, or no more.
+    fn not_ready(&self) -> Vec<String> {
+        if *self.phase.borrow() > Phase::Running {
+            return vec!["shutting down".into()];
+        }
+        if self.started.elapsed() >= self.start_timeout || self.settled.load(Ordering::Relaxed) {
+            return Vec::new();
+        }
+        let unsettled = |cluster: &&Arc<Cluster>| !cluster.snapshot().settled();
+        let reason = |cluster: &Arc<Cluster>| {
+            let what = if cluster.snapshot().answered {
+                "not every backend has been probed yet"
+            } else {
+                "discovery has not answered yet"
+            };
+            format!("cluster `{}`: {what}", cluster.name())
+        };
+        let reasons: Vec<_> = self.clusters.iter().filter(unsettled).map(reason).collect();
+        self.settled.store(reasons.is_empty(), Ordering::Relaxed);
+        reasons
+    }
+}
+
+async fn metrics(admin: &Arc<Admin>) -> Reply {
+    let admin = Arc::clone(admin);
+    // Rendering takes long enough with many backends to hold up what else this thread does.
+    let rendered = tokio::task::spawn_blocking(move || {
+        admin.clusters.iter().for_each(|cluster| cluster.report());
+        admin.metrics.render()
+    });
+    match rendered.await {
+        Ok(page) => text(StatusCode::OK, "text/plain; version=0.0.4; charset=utf-8", page),
+        Err(_) => error(StatusCode::INTERNAL_SERVER_ERROR, "internal", "rendering failed"),
+    }
+}
+
+fn text(status: StatusCode, content_type: &'static str, body: String) -> Reply {
+    let mut reply = Response::new(Full::from(body));
+    *reply.status_mut() = status;
+    reply.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+    reply
+}
+
+fn json(status: StatusCode, value: &impl Serialize) -> Reply {
+    match serde_json::to_string_pretty(value) {
+        Ok(body) => text(status, "application/json", body + "\n"),
+        Err(e) => error(StatusCode::INTERNAL_SERVER_ERROR, "internal", &e.to_string()),
+    }
+}
+
+fn error(status: StatusCode, code: &str, message: &str) -> Reply {
+    let body = json!({ "error": { "code": code, "message": message } });
+    text(status, "application/json", format!("{body}\n"))
+}

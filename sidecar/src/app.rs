@@ -1,0 +1,227 @@
+//! The whole sidecar: the only file that knows every module.
+//!
+//! Workers carry the traffic, each on a thread of its own ([`proxy`](crate::proxy)). Everything else runs on
+//! the runtime that calls [`Sidecar::start`], the control thread: one task per cluster that owns
+//! its state, one that discovers, one that probes, the admin API and the upkeep of metrics. None
+//! of these is on the way of a request.
+
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use tokio::sync::{Semaphore, watch};
+use tokio::time::Instant;
+
+use crate::admin::{self, Admin};
+use crate::cluster::Cluster;
+use crate::config::Config;
+use crate::discovery::dns::{DnsError, Resolver, Ttls};
+use crate::net::Address;
+use crate::net::backoff::Backoff;
+use crate::net::listen::Socket;
+use crate::proxy::worker::{self, Listener};
+use crate::shutdown::{self, Guards, Phase};
+use crate::telemetry::metrics::{Metrics, TOUCH};
+use crate::{config, discovery, health};
+
+/// Why a sidecar did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    #[error("{who}: cannot listen on {address}: {error}")]
+    Bind { who: String, address: Address, error: io::Error },
+    #[error(transparent)]
+    Dns(#[from] DnsError),
+    #[error("metrics: {0}")]
+    Metrics(#[from] metrics_exporter_prometheus::BuildError),
+    #[error("threads cannot be started: {0}")]
+    Threads(io::Error),
+}
+
+/// A running sidecar.
+#[derive(Debug)]
+pub struct Sidecar {
+    /// What the admin API is bound to.
+    pub admin: Address,
+    /// Listeners by name, and what they are bound to.
+    pub listeners: Vec<(Arc<str>, Address)>,
+    phase: watch::Sender<Phase>,
+    guards: Guards,
+    workers: Vec<JoinHandle<()>>,
+    grace: Duration,
+}
+
+impl Sidecar {
+    /// Binds every address and starts everything; to be called on the control thread's runtime.
+    pub fn start(config: &Config) -> Result<Self, StartError> {
+        let metrics = Metrics::new()?;
+        let resolver = Arc::new(Resolver::new(&config.dns)?);
+        let (phase, phases) = watch::channel(Phase::Running);
+        let guards = Guards::default();
+
+        let admin_socket = bind("admin", &config.admin.listen)?;
+        let admin_address = address(&admin_socket, "admin", &config.admin.listen)?;
+        let clusters = start_clusters(config, &resolver, &metrics);
+        let listeners = config
+            .listeners
+            .iter()
+            .map(|listener| bind_listener(listener, &clusters, &metrics))
+            .collect::<Result<Vec<_>, _>>()?;
+        let bound =
+            |listener: &Listener| (Arc::clone(&listener.settings.name), listener.address.clone());
+        let listener_addresses = listeners.iter().map(bound).collect();
+        let workers = worker::start(config.runtime.workers, listeners, &guards, &phases)
+            .map_err(StartError::Threads)?;
+
+        start_upkeep(&clusters, &metrics);
+        let admin = Arc::new(Admin {
+            clusters,
+            metrics,
+            phase: phases,
+            started: Instant::now(),
+            start_timeout: config.runtime.start_timeout,
+            address: admin_address.clone(),
+            settled: AtomicBool::new(false),
+        });
+        let admin_socket = Arc::new(admin_socket);
+        supervise("admin", move || admin::run(Arc::clone(&admin), Arc::clone(&admin_socket)));
+        Ok(Self {
+            admin: admin_address,
+            listeners: listener_addresses,
+            phase,
+            guards,
+            workers,
+            grace: config.runtime.shutdown_grace,
+        })
+    }
+
+    /// Stops: readiness fails at once, requests in flight finish. False when some were still
+    /// unfinished at the end of the grace.
+    pub async fn stop(self) -> bool {
+        tracing::info!(connections = self.guards.count(), "stopping");
+        let finished = shutdown::drain(&self.phase, &self.guards, self.grace).await;
+        if !finished {
+            tracing::warn!(connections = self.guards.count(), "cut at the end of shutdown_grace");
+        }
+        drop(self.phase);
+        for worker in self.workers {
+            let _ = worker.join();
+        }
+        finished
+    }
+}
+
+fn start_clusters(
+    config: &Config,
+    resolver: &Arc<Resolver>,
+    metrics: &Arc<Metrics>,
+) -> Vec<Arc<Cluster>> {
+    let ttls = Ttls::new(&config.dns);
+    let slots = health::Slots::default();
+    let start = |settings: &Arc<config::Cluster>| {
+        let timeout = config.runtime.start_timeout;
+        let (cluster, mut task) = Cluster::new(Arc::clone(settings), timeout, metrics);
+        // Before the first request, which may come as soon as there is a socket.
+        if let Some(endpoints) = discovery::known(&settings.source) {
+            task.seed(endpoints);
+        }
+        tokio::spawn(task.run());
+        let (of, resolver) = (Arc::clone(&cluster), Arc::clone(resolver));
+        supervise("discovery", move || {
+            discovery::run(Arc::clone(&of), Arc::clone(&resolver), ttls)
+        });
+        let (of, slots) = (Arc::clone(&cluster), slots.clone());
+        supervise("health", move || health::run(Arc::clone(&of), slots.clone()));
+        cluster
+    };
+    config.clusters.iter().map(start).collect()
+}
+
+fn bind(who: &str, wanted: &Address) -> Result<Socket, StartError> {
+    Socket::bind(wanted).map_err(|error| StartError::Bind {
+        who: who.into(),
+        address: wanted.clone(),
+        error,
+    })
+}
+
+fn address(socket: &Socket, who: &str, wanted: &Address) -> Result<Address, StartError> {
+    socket.address().map_err(|error| StartError::Bind {
+        who: who.into(),
+        address: wanted.clone(),
+        error,
+    })
+}
+
+fn bind_listener(
+    settings: &config::Listener,
+    clusters: &[Arc<Cluster>],
+    metrics: &Arc<Metrics>,
+) -> Result<Listener, StartError> {
+    let who = format!("listener `{}`", settings.name);
+    let socket = bind(&who, &settings.listen)?;
+    let address = address(&socket, &who, &settings.listen)?;
+    let route = |route: &config::Route| {
+        let cluster = clusters.iter().find(|cluster| cluster.name() == &*route.cluster)?;
+        Some((Arc::clone(cluster), metrics.route(&settings.name, cluster.name())))
+    };
+    let permits = settings.max_connections.unwrap_or_else(default_max_connections);
+    Ok(Listener {
+        // Validation has seen to it that every cluster is there.
+        routes: settings.routes.iter().filter_map(route).collect(),
+        metrics: metrics.listener(&settings.name),
+        unrouted: metrics.route(&settings.name, ""),
+        permits: Arc::new(Semaphore::new(permits)),
+        settings: settings.clone(),
+        socket,
+        address,
+    })
+}
+
+/// Four tenths of the limit on open files: as many for the connections to backends, and the
+/// rest for everything else, so that the limit itself is not met.
+fn default_max_connections() -> usize {
+    let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
+    let limit = usize::try_from(limit.unwrap_or(u64::MAX)).unwrap_or(usize::MAX);
+    (limit / 10).saturating_mul(4).clamp(1, Semaphore::MAX_PERMITS)
+}
+
+fn start_upkeep(clusters: &[Arc<Cluster>], metrics: &Arc<Metrics>) {
+    let (clusters, metrics) = (clusters.to_vec(), Arc::clone(metrics));
+    supervise("upkeep", move || upkeep(clusters.clone(), Arc::clone(&metrics)));
+}
+
+async fn upkeep(clusters: Vec<Arc<Cluster>>, metrics: Arc<Metrics>) {
+    let mut seconds = tokio::time::interval(Duration::from_secs(1));
+    let mut touched = Instant::now();
+    loop {
+        seconds.tick().await;
+        clusters.iter().for_each(|cluster| cluster.report());
+        metrics.fold();
+        if touched.elapsed() >= TOUCH {
+            touched = Instant::now();
+            let metrics = Arc::clone(&metrics);
+            let _ = tokio::task::spawn_blocking(move || metrics.upkeep()).await;
+        }
+    }
+}
+
+/// Runs a task for as long as the sidecar; one that panics is started again.
+fn supervise<F, T>(name: &'static str, start: F)
+where
+    F: Fn() -> T + Send + 'static,
+    T: Future<Output = ()> + Send + 'static,
+{
+    tokio::spawn(async move {
+        let mut backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(30));
+        let mut rng = fastrand::Rng::new();
+        while let Err(error) = tokio::spawn(start()).await {
+            if error.is_cancelled() {
+                return;
+            }
+            tracing::error!(task = name, %error, "a task failed and is started again");
+            tokio::time::sleep(backoff.failed(&mut rng)).await;
+        }
+    });
+}

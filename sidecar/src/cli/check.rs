@@ -1,0 +1,101 @@
+//! `outrigger check`: judge a configuration, and on request the world it speaks of.
+
+use std::sync::Arc;
+
+use clap::Args;
+use futures_util::future::join_all;
+
+use super::{Failure, FileArg, block_on, print};
+use crate::cluster::{Endpoint, WEIGHT_ONE};
+use crate::config::{Cluster, Config};
+use crate::discovery::{
+    self,
+    dns::{Resolver, Ttls},
+};
+use crate::health::probe;
+
+#[derive(Debug, Args)]
+pub(super) struct Check {
+    #[command(flatten)]
+    file: FileArg,
+    /// Resolve every cluster and probe its backends once
+    #[arg(long)]
+    live: bool,
+}
+
+impl Check {
+    pub(super) fn run(&self) -> Result<(), Failure> {
+        let config = self.file.load()?.config;
+        if self.live {
+            return block_on(live(&config));
+        }
+        print(&format!(
+            "{}: ok, {} listeners, {} clusters\n",
+            self.file.config.display(),
+            config.listeners.len(),
+            config.clusters.len()
+        ))
+    }
+}
+
+/// One line of the table.
+struct Row {
+    cluster: String,
+    backend: String,
+    tier: String,
+    weight: String,
+    result: Result<String, String>,
+}
+
+async fn live(config: &Config) -> Result<(), Failure> {
+    let resolver = Resolver::new(&config.dns).map_err(|e| Failure::Failed(e.to_string()))?;
+    let (resolver, ttls) = (Arc::new(resolver), Ttls::new(&config.dns));
+    let checks = config.clusters.iter().map(|cluster| check(cluster, &resolver, ttls));
+    let rows: Vec<Row> = join_all(checks).await.into_iter().flatten().collect();
+    let mut table = super::status::table(&["CLUSTER", "BACKEND", "TIER", "WEIGHT", "RESULT"]);
+    for row in &rows {
+        let result = match &row.result {
+            Ok(text) | Err(text) => text,
+        };
+        table.add_row([&row.cluster, &row.backend, &row.tier, &row.weight, result]);
+    }
+    print(&format!("{table}\n"))?;
+    match rows.iter().filter(|row| row.result.is_err()).count() {
+        0 => Ok(()),
+        failed => Err(Failure::Failed(format!("{failed} of {} failed", rows.len()))),
+    }
+}
+
+async fn check(cluster: &Cluster, resolver: &Arc<Resolver>, ttls: Ttls) -> Vec<Row> {
+    let problem = |error: String| Row {
+        cluster: cluster.name.to_string(),
+        backend: "-".into(),
+        tier: "-".into(),
+        weight: "-".into(),
+        result: Err(error),
+    };
+    match discovery::once(&cluster.source, Arc::clone(resolver), ttls).await {
+        Err(error) => vec![problem(error)],
+        Ok(endpoints) if endpoints.is_empty() => vec![problem("no endpoints".into())],
+        Ok(endpoints) => {
+            join_all(endpoints.into_iter().map(|endpoint| probe_once(cluster, endpoint))).await
+        }
+    }
+}
+
+async fn probe_once(cluster: &Cluster, endpoint: Endpoint) -> Row {
+    let row = |result| Row {
+        cluster: cluster.name.to_string(),
+        backend: endpoint.address.to_string(),
+        tier: endpoint.priority.to_string(),
+        weight: (f64::from(endpoint.weight) / f64::from(WEIGHT_ONE)).to_string(),
+        result,
+    };
+    let Some(health) = &cluster.health else { return row(Ok("not probed".into())) };
+    let probing = probe::run(&health.probe, &endpoint, &cluster.host);
+    row(match tokio::time::timeout(health.timeout, probing).await {
+        Ok(Ok(())) => Ok("pass".into()),
+        Ok(Err(error)) => Err(error),
+        Err(_) => Err(format!("no answer within {}", humantime::format_duration(health.timeout))),
+    })
+}

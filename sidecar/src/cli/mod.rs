@@ -1,0 +1,132 @@
+//! The command line: one file per command.
+
+mod check;
+mod client;
+mod completions;
+mod config;
+mod demo;
+mod run;
+mod status;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::config::{Loaded, Problems, load};
+
+/// A client-side load-balancing sidecar.
+#[derive(Debug, Parser)]
+#[command(name = "outrigger", version, about, max_term_width = 100)]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the sidecar
+    Run(FileArg),
+    /// Validate a configuration file
+    Check(check::Check),
+    /// Run an embedded DNS server, demo backends and a sidecar before them
+    Demo(demo::Demo),
+    /// Show the clusters and backends of a running sidecar
+    Status(status::Status),
+    /// Show the schema of the configuration, or the effective configuration
+    Config(config::ConfigCommand),
+    /// Print the completion script of a shell
+    Completions(completions::Completions),
+}
+
+/// The configuration that a command works on.
+#[derive(Debug, Args)]
+struct FileArg {
+    /// Configuration file: TOML, or YAML or JSON by its ending
+    #[arg(short, long = "config", env = "OUTRIGGER_CONFIG", value_name = "FILE")]
+    config: PathBuf,
+}
+
+impl FileArg {
+    fn load(&self) -> Result<Loaded, Failure> {
+        load(&self.config).map_err(Failure::Config)
+    }
+}
+
+/// Why a command failed; each kind has an exit code of its own.
+#[derive(Debug)]
+enum Failure {
+    /// 1: it did not work, or what was asked about is not healthy.
+    Failed(String),
+    /// 3: no sidecar answers there.
+    Unreachable(String),
+    /// 78: the configuration is wrong.
+    Config(Problems),
+}
+
+impl Failure {
+    fn report(self) -> ExitCode {
+        match self {
+            Self::Failed(message) => {
+                eprintln!("outrigger: {message}");
+                ExitCode::from(1)
+            }
+            Self::Unreachable(message) => {
+                eprintln!("outrigger: {message}");
+                ExitCode::from(3)
+            }
+            Self::Config(problems) => {
+                eprintln!("{problems}");
+                ExitCode::from(78)
+            }
+        }
+    }
+}
+
+impl From<std::io::Error> for Failure {
+    fn from(error: std::io::Error) -> Self {
+        Self::Failed(error.to_string())
+    }
+}
+
+impl From<hyper::Error> for Failure {
+    fn from(error: hyper::Error) -> Self {
+        Self::Failed(error.to_string())
+    }
+}
+
+impl Cli {
+    /// Runs the command to its end.
+    pub fn run(self) -> ExitCode {
+        let done = match self.command {
+            Command::Run(file) => run::run(&file),
+            Command::Check(check) => check.run(),
+            Command::Demo(demo) => demo.run(),
+            Command::Status(status) => status.run(),
+            Command::Config(config) => config.run(),
+            Command::Completions(completions) => completions.run(),
+        };
+        match done {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(failure) => failure.report(),
+        }
+    }
+}
+
+/// The runtime of a command, and the control thread of a sidecar.
+fn block_on<T>(work: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let done = runtime.block_on(work);
+    // A resolver or renderer that still runs holds up nobody.
+    runtime.shutdown_background();
+    done
+}
+
+/// Writes a result to stdout. A reader that has gone, such as `head`, is no error.
+fn print(text: &str) -> Result<(), Failure> {
+    use std::io::Write;
+    match std::io::stdout().write_all(text.as_bytes()) {
+        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
+        written => Ok(written?),
+    }
+}

@@ -1,0 +1,103 @@
+//! `outrigger status`: what a running sidecar knows of its clusters.
+
+use clap::Args;
+use comfy_table::{Table, presets};
+
+use super::client::AdminArg;
+use super::{Failure, print};
+use crate::admin::clusters::{BackendView, ClusterView, ClustersView};
+
+#[derive(Debug, Args)]
+pub(super) struct Status {
+    /// Only this cluster
+    cluster: Option<String>,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    admin: AdminArg,
+}
+
+impl Status {
+    pub(super) fn run(&self) -> Result<(), Failure> {
+        let page = self.admin.get("/api/v1/clusters")?;
+        let mut view: ClustersView = serde_json::from_slice(&page)
+            .map_err(|e| Failure::Failed(format!("the answer is not understood: {e}")))?;
+        if let Some(wanted) = &self.cluster {
+            let known: Vec<_> = view.clusters.iter().map(|cluster| cluster.name.clone()).collect();
+            view.clusters.retain(|cluster| cluster.name == *wanted);
+            if view.clusters.is_empty() {
+                let known = known.join(", ");
+                let message = format!("no cluster is called {wanted:?}; there are: {known}");
+                return Err(Failure::Failed(message));
+            }
+        }
+        if self.json {
+            let text = serde_json::to_string_pretty(&view);
+            return print(&(text.map_err(|e| Failure::Failed(e.to_string()))? + "\n"));
+        }
+        print(&render(&view))
+    }
+}
+
+fn render(view: &ClustersView) -> String {
+    let mut text = String::new();
+    for (i, cluster) in view.clusters.iter().enumerate() {
+        if i > 0 {
+            text.push('\n');
+        }
+        text += &format!("{}\n", heading(cluster));
+        if !cluster.backends.is_empty() {
+            text += &format!("{}\n", backends(cluster));
+        }
+    }
+    text
+}
+
+fn heading(cluster: &ClusterView) -> String {
+    let ready = cluster.backends.iter().filter(|backend| backend.state == "ready").count();
+    let mut heading = format!(
+        "{}: {ready} of {} backends ready, {}",
+        cluster.name,
+        cluster.backends.len(),
+        cluster.policy
+    );
+    if cluster.panic {
+        heading += ", PANIC: failing backends are used, there are no others";
+    }
+    if let Some(since) = &cluster.stale_since {
+        heading += &format!(", discovery fails since {since}");
+    }
+    heading
+}
+
+fn backends(cluster: &ClusterView) -> Table {
+    let mut table =
+        table(&["  BACKEND", "STATE", "TIER", "WEIGHT", "IN FLIGHT", "SOURCE", "REASON"]);
+    for backend in &cluster.backends {
+        table.add_row(row(backend));
+    }
+    table
+}
+
+fn row(backend: &BackendView) -> [String; 7] {
+    [
+        format!("  {}", backend.name),
+        backend.state.clone(),
+        backend.priority.to_string(),
+        backend.weight.effective.to_string(),
+        backend.in_flight.to_string(),
+        backend.source.clone(),
+        backend.reason.clone(),
+    ]
+}
+
+/// Columns without lines between them, so that `grep` and `awk` have an easy time.
+pub(super) fn table(header: &[&str]) -> Table {
+    let mut table = Table::new();
+    table.load_style(presets::NOTHING).set_header(header.to_vec());
+    for column in table.column_iter_mut() {
+        column.set_padding((0, 2));
+    }
+    table
+}
