@@ -2,7 +2,9 @@
 
 mod address;
 pub mod backoff;
+pub mod buffer;
 pub mod dial;
 pub mod listen;
+pub mod wire;
 
 pub use address::Address;
