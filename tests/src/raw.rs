@@ -41,7 +41,12 @@ impl Raw {
     pub async fn connect(address: SocketAddr) -> Self {
         let stream = TcpStream::connect(address).await.expect("it listens");
         stream.set_nodelay(true).unwrap();
-        Self { stream, unread: Vec::new() }
+        stream.into()
+    }
+
+    /// Closes so that the other side learns at once that nobody listens any more.
+    pub fn reset(self) {
+        self.stream.set_zero_linger().unwrap();
     }
 
     pub async fn send(&mut self, bytes: impl AsRef<[u8]>) {
@@ -91,7 +96,8 @@ impl Raw {
         }
     }
 
-    async fn exactly(&mut self, length: usize) -> Vec<u8> {
+    /// The next so many bytes.
+    pub async fn exactly(&mut self, length: usize) -> Vec<u8> {
         while self.unread.len() < length {
             assert!(self.more().await, "closed after {} of {length} bytes", self.unread.len());
         }
@@ -149,9 +155,39 @@ impl Raw {
         std::mem::take(&mut self.unread)
     }
 
+    /// As `rest`, and whether the end is a close or a reset.
+    pub async fn rest_and_end(&mut self) -> (Vec<u8>, std::io::Result<()>) {
+        let read = timeout(PATIENCE, self.stream.read_to_end(&mut self.unread)).await;
+        let end = read.unwrap_or_else(|_| panic!("no end within {PATIENCE:?}: {:?}", self.text()));
+        (std::mem::take(&mut self.unread), end.map(drop))
+    }
+
+    /// As a backend: the head of the next request; `None` when the connection ends.
+    pub async fn request(&mut self) -> Option<String> {
+        let head = self.through(b"\r\n\r\n").await?;
+        Some(String::from_utf8(head).expect("heads are ASCII"))
+    }
+
+    /// Says that no more will be sent, and goes on reading.
+    pub async fn finish(&mut self) {
+        self.stream.shutdown().await.expect("it is still open");
+    }
+
+    /// Whether nothing has come that was not asked for, the end included.
+    pub fn is_silent(&self) -> bool {
+        let nothing = |error: std::io::Error| error.kind() == std::io::ErrorKind::WouldBlock;
+        self.unread.is_empty() && self.stream.try_read(&mut [0; 1]).is_err_and(nothing)
+    }
+
     /// Whether the other side closes, with nothing more to say.
     pub async fn is_closed(&mut self) -> bool {
         self.unread.is_empty() && !self.more().await
+    }
+}
+
+impl From<TcpStream> for Raw {
+    fn from(stream: TcpStream) -> Self {
+        Self { stream, unread: Vec::new() }
     }
 }
 

@@ -18,7 +18,7 @@ use arc_swap::ArcSwap;
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 
-pub use backend::{Backend, ProbeReport};
+pub use backend::{Backend, ConnectionGuard, ProbeReport};
 pub use endpoint::{Endpoint, MAX_ENDPOINTS, WEIGHT_ONE};
 pub use pick::{NoPick, Pick, Picker};
 pub use snapshot::{Entry, Snapshot, State};

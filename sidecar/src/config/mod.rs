@@ -172,4 +172,5 @@ pub struct ClusterTimeouts {
     pub connect: Option<Duration>,
     pub response: Option<Duration>,
     pub stream_idle: Option<Duration>,
+    pub idle: Option<Duration>,
 }

@@ -307,6 +307,8 @@ pub struct ClusterTimeouts {
     pub response: TimeoutText,
     /// Longest silence inside the body of an answer.
     pub stream_idle: TimeoutText,
+    /// Longest silence of a tunnel, after a switch of protocols.
+    pub idle: TimeoutText,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -361,6 +363,7 @@ impl Default for ClusterTimeouts {
             connect: TimeoutText("1s".into()),
             response: TimeoutText("60s".into()),
             stream_idle: TimeoutText("5m".into()),
+            idle: TimeoutText("1h".into()),
         }
     }
 }

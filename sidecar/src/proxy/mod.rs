@@ -3,6 +3,6 @@
 //! Each worker is a thread with a runtime, timers and pools of its own, and nothing on the way
 //! of a request leaves it.
 
-mod http;
+pub mod http;
 mod timer;
 pub mod worker;

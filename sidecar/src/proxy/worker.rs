@@ -15,7 +15,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
 use tokio::task::spawn_local;
 use tokio::time::Instant;
 
-use super::http::{Destination, LocalCluster, Routes, Site, serve};
+use super::http::{Date, Destination, LocalCluster, Routes, Site, serve};
 use super::timer::Timers;
 use crate::cluster::Cluster;
 use crate::config;
@@ -134,7 +134,7 @@ struct Worker {
 
 impl Worker {
     fn new(index: usize, team: Arc<Team>) -> Rc<Self> {
-        let draining = Rc::new(Cell::new(false));
+        let (draining, date) = (Rc::new(Cell::new(false)), Rc::<Date>::default());
         let mut clusters: Vec<Rc<LocalCluster>> = Vec::new();
         let mut local = |cluster: &Arc<Cluster>| {
             let known = clusters.iter().find(|known| Arc::ptr_eq(&known.cluster, cluster));
@@ -157,6 +157,7 @@ impl Worker {
                         own_names: own_names(&listener.address),
                         timeouts: listener.settings.timeouts,
                         draining: Rc::clone(&draining),
+                        date: Rc::clone(&date),
                     })
                 })
                 .collect();

@@ -2,7 +2,7 @@
 
 use http::Response;
 use outrigger_tests::backend::{Backend, endpoints, full};
-use outrigger_tests::raw::{Answer, exchange};
+use outrigger_tests::raw::{Answer, Raw, exchange};
 use outrigger_tests::sidecar::Sidecar;
 
 /// Says its name and the path that it was asked for.
@@ -74,4 +74,25 @@ async fn without_path_routes_a_path_is_nobodys_business() {
     for path in ["/a/../b", "/a/%2e%2e/b", "/a/..;/b", "//x"] {
         assert_eq!(get(&sidecar, "h", path).await.text(), format!("one {path}"));
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn what_no_route_takes_does_not_cost_the_connection() {
+    let backend = named("one").await;
+    let config = outrigger_tests::backend::config(&[backend.address], "").replace(
+        "cluster = \"api\"\n",
+        "routes = [{ path_prefix = \"/api\", cluster = \"api\" }]\n",
+    );
+    let sidecar = Sidecar::start(&config).await;
+    let mut raw = Raw::connect(sidecar.web()).await;
+    raw.send("GET /x HTTP/1.1\r\nHost: a\r\n\r\nGET /api HTTP/1.1\r\nHost: a\r\n\r\n").await;
+    let mut answers = Vec::new();
+    for _ in 0..2 {
+        answers.push(raw.answer().await.unwrap().status);
+    }
+    assert_eq!(answers, [404, 200]);
+    // A body that nobody reads would be taken for the next request.
+    raw.send("POST /x HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nhello").await;
+    assert_eq!(raw.answer().await.unwrap().header("connection"), ["close"]);
+    assert!(raw.is_closed().await);
 }

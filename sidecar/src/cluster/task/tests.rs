@@ -29,7 +29,12 @@ impl Fixture {
             panic_threshold,
             source: Source::Static(Vec::new()),
             health: checked.then_some(health),
-            timeouts: ClusterTimeouts { connect: None, response: None, stream_idle: None },
+            timeouts: ClusterTimeouts {
+                connect: None,
+                response: None,
+                stream_idle: None,
+                idle: None,
+            },
             attempts: 2,
         };
         let metrics = Metrics::new().unwrap();

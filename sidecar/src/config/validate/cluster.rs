@@ -45,6 +45,7 @@ impl Judge {
         let connect = self.timeout(&raw.timeouts.connect, timeouts.key("connect"));
         let response = self.timeout(&raw.timeouts.response, timeouts.key("response"));
         let stream_idle = self.timeout(&raw.timeouts.stream_idle, timeouts.key("stream_idle"));
+        let idle = self.timeout(&raw.timeouts.idle, timeouts.key("idle"));
         Some(Cluster {
             name: name.into(),
             policy: raw.policy,
@@ -56,6 +57,7 @@ impl Judge {
                 connect: connect?,
                 response: response?,
                 stream_idle: stream_idle?,
+                idle: idle?,
             },
             attempts: usize::from(raw.retry.attempts),
         })

@@ -2,9 +2,8 @@
 
 use std::borrow::Cow;
 
+use super::h1::target::split_port;
 use crate::config::{self, HostMatch};
-
-use super::check::split_port;
 
 /// The routes of a listener, each with what it leads to.
 #[derive(Debug)]

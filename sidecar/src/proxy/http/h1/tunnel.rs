@@ -1,0 +1,127 @@
+//! After a switch of protocols (101): bytes both ways, whatever they mean.
+
+use std::future::poll_fn;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use tokio::io::AsyncWrite;
+
+use super::downstream::Downstream;
+use super::exchange::{After, Plan};
+use super::fields::Kind;
+use super::forward::Answered;
+use super::framing::Framing;
+use super::head::Response;
+use super::relay::{Relay, RelayError, Side};
+use super::serve::reset;
+use super::write;
+use crate::net::wire::Wire;
+use crate::proxy::http::site::Record;
+use crate::telemetry::metrics::Outcome;
+
+/// Relays the 101 and then everything, until both sides have ended.
+pub(super) async fn run(
+    app: &mut Downstream,
+    plan: &Plan<'_>,
+    answered: Answered<'_>,
+    response: &Response<'_>,
+    mut record: Record,
+) -> After {
+    let Answered { mut pick, mut connection, .. } = answered;
+    record.without_duration();
+    let protocol = response.fields.values(Kind::Upgrade).next().unwrap_or_default();
+    write::switch_head(app.wire.output.bytes(), response, protocol);
+    let mut there = Way::default();
+    let mut back = Way::default();
+    let idle = plan.decision.destination.cluster.settings().timeouts.idle;
+    let metrics = plan.decision.destination.cluster.metrics();
+    app.upstream.set(idle);
+    let ended = poll_fn(|cx| {
+        let backend = &mut connection.wire;
+        let before = (app.wire.written, backend.written);
+        let to_backend = there.poll(&mut app.wire, backend, cx);
+        let to_app = back.poll(backend, &mut app.wire, cx);
+        metrics.bytes_to_backend.increment(there.uncounted());
+        metrics.bytes_from_backend.increment(back.uncounted());
+        match (to_backend, to_app) {
+            (Poll::Ready(Ok(())), Poll::Ready(Ok(()))) => return Poll::Ready(Ended::Whole),
+            (Poll::Ready(Err(side)), _) => return Poll::Ready(Ended::broken(side == Side::From)),
+            (_, Poll::Ready(Err(side))) => return Poll::Ready(Ended::broken(side == Side::To)),
+            _ => {}
+        }
+        if before != (app.wire.written, backend.written) {
+            app.upstream.set(idle);
+        }
+        ready!(app.upstream.poll(cx));
+        Poll::Ready(Ended::Idle)
+    })
+    .await;
+    app.upstream.clear();
+    match ended {
+        Ended::Whole | Ended::Idle => pick.outcome(Outcome::Success),
+        Ended::ByBackend => pick.outcome(Outcome::Reset),
+        // Not the backend's fault: it counts as cancelled.
+        Ended::ByApp => {}
+    }
+    if ended == Ended::Whole {
+        return After::Close;
+    }
+    // Neither side may take what broke off for whole.
+    reset(&connection.wire);
+    After::Reset
+}
+
+#[derive(Debug, PartialEq, Eq)]
+enum Ended {
+    Whole,
+    ByApp,
+    ByBackend,
+    Idle,
+}
+
+impl Ended {
+    fn broken(by_app: bool) -> Self {
+        if by_app { Self::ByApp } else { Self::ByBackend }
+    }
+}
+
+/// One direction.
+struct Way {
+    relay: Relay,
+    counted: u64,
+    shut: bool,
+}
+
+impl Default for Way {
+    fn default() -> Self {
+        Self { relay: Relay::new(Framing::UntilClose, None), counted: 0, shut: false }
+    }
+}
+
+impl Way {
+    /// Ready when one side has ended and the other has been told, or with the side that broke.
+    fn poll(
+        &mut self,
+        from: &mut Wire,
+        to: &mut Wire,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<(), Side>> {
+        if self.shut {
+            return Poll::Ready(Ok(()));
+        }
+        ready!(self.relay.poll(from, to, cx)).map_err(|error| match error {
+            RelayError::To(_) => Side::To,
+            RelayError::From(_) | RelayError::Defect(_) => Side::From,
+        })?;
+        ready!(Pin::new(&mut to.stream).poll_shutdown(cx)).map_err(|_| Side::To)?;
+        self.shut = true;
+        Poll::Ready(Ok(()))
+    }
+
+    /// Bytes moved since the last time it was asked.
+    fn uncounted(&mut self) -> u64 {
+        let new = self.relay.moved - self.counted;
+        self.counted = self.relay.moved;
+        new
+    }
+}

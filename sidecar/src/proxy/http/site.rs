@@ -1,0 +1,168 @@
+//! What the requests of a listener share on one worker, whatever protocol they come in.
+
+use std::borrow::Cow;
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+use std::sync::Arc;
+
+use tokio::time::Instant;
+
+use super::error::ProxyError;
+use super::h1::defect::Defect;
+use super::h1::target::{Target, split_port};
+use super::path;
+use super::route::{Match, Routes};
+use crate::cluster::{Cluster, NoPick, Pick, Picker};
+use crate::config::{self, HostPolicy};
+use crate::telemetry::metrics::{ClusterMetrics, RouteMetrics};
+use crate::upstream::Pool;
+
+/// A cluster as one worker uses it.
+#[derive(Debug)]
+pub(crate) struct LocalCluster {
+    pub(crate) cluster: Arc<Cluster>,
+    picker: RefCell<Picker>,
+    pub(crate) pool: Pool,
+}
+
+impl LocalCluster {
+    pub(crate) fn new(cluster: Arc<Cluster>, rng: fastrand::Rng) -> Self {
+        let picker = RefCell::new(Picker::new(Arc::clone(&cluster), rng));
+        Self { cluster, picker, pool: Pool::default() }
+    }
+
+    pub(super) fn pick(&self, tried: &[u64]) -> Result<Pick, NoPick> {
+        self.picker.borrow_mut().pick(tried)
+    }
+
+    pub(super) fn settings(&self) -> &config::Cluster {
+        &self.cluster.settings
+    }
+
+    pub(super) fn metrics(&self) -> &ClusterMetrics {
+        &self.cluster.metrics
+    }
+}
+
+/// Where a route leads.
+#[derive(Debug)]
+pub(crate) struct Destination {
+    pub(crate) cluster: Rc<LocalCluster>,
+    pub(crate) metrics: Arc<RouteMetrics>,
+}
+
+#[derive(Debug)]
+pub(crate) struct Site {
+    pub(crate) routes: Routes<Destination>,
+    /// Counts what no route takes.
+    pub(crate) unrouted: Arc<RouteMetrics>,
+    /// Hosts, without port, that name the listener itself.
+    pub(crate) own_names: Vec<String>,
+    pub(crate) timeouts: config::ListenerTimeouts,
+    /// Whether the sidecar is stopping: then no connection is kept.
+    pub(crate) draining: Rc<Cell<bool>>,
+    pub(crate) date: Rc<Date>,
+}
+
+/// What is done with a request.
+#[derive(Debug)]
+pub(super) struct Decision<'a> {
+    pub(super) destination: &'a Destination,
+    /// The path that the backend is asked for.
+    pub(super) path: Cow<'a, str>,
+    /// The Host that it is sent; `None` is the name of whichever backend is picked.
+    pub(super) host: Option<&'a [u8]>,
+}
+
+impl Site {
+    /// Where a request goes, and as what.
+    pub(super) fn decide<'a>(&'a self, target: &Target<'a>) -> Result<Decision<'a>, ProxyError> {
+        let path = match self.routes.by_path && target.path.starts_with('/') {
+            true => path::canonical(target.path).ok_or(Defect::DotSegments)?,
+            false => target.path.into(),
+        };
+        let found = self.routes.find(target.host, path).ok_or(ProxyError::NoRoute)?;
+        let Match { leads_to: destination, path } = found;
+        let host = match &destination.cluster.settings().host {
+            HostPolicy::Literal(literal) => Some(literal.as_bytes()),
+            HostPolicy::Target => None,
+            HostPolicy::Auto if self.is_named_by(target.host) => None,
+            HostPolicy::Auto | HostPolicy::Preserve => target.host.map(str::as_bytes),
+        };
+        Ok(Decision { destination, path, host })
+    }
+
+    fn is_named_by(&self, host: Option<&str>) -> bool {
+        let name = host.map_or("", |host| split_port(host).0);
+        self.own_names.iter().any(|own| name.eq_ignore_ascii_case(own))
+    }
+}
+
+/// Counts a request when its answer has ended, however it ends.
+#[derive(Debug)]
+pub(super) struct Record {
+    metrics: Arc<RouteMetrics>,
+    cluster: Option<Rc<LocalCluster>>,
+    started: Instant,
+    status: u16,
+}
+
+/// What a request counts as that its app gave up, as nginx has it.
+const CLIENT_CLOSED_REQUEST: u16 = 499;
+
+impl Record {
+    pub(super) fn new(site: &Site) -> Self {
+        let metrics = Arc::clone(&site.unrouted);
+        let started = Instant::now();
+        Self { metrics, cluster: None, started, status: CLIENT_CLOSED_REQUEST }
+    }
+
+    pub(super) fn routed(&mut self, destination: &Destination) {
+        self.metrics = Arc::clone(&destination.metrics);
+        self.cluster = Some(Rc::clone(&destination.cluster));
+    }
+
+    /// The status of the answer that the app gets.
+    pub(super) fn answered(&mut self, status: u16) {
+        self.status = status;
+    }
+
+    pub(super) fn failed(&mut self, error: ProxyError) {
+        self.answered(error.status().as_u16());
+        if let Some(counter) = self.metrics.errors(error.reason()) {
+            counter.increment(1);
+        }
+    }
+
+    /// A connection that has become a tunnel has no duration as a request.
+    pub(super) fn without_duration(&mut self) {
+        self.cluster = None;
+    }
+}
+
+impl Drop for Record {
+    fn drop(&mut self) {
+        self.metrics.requests(self.status).increment(1);
+        if let Some(cluster) = &self.cluster {
+            cluster.metrics().request_duration.record(self.started.elapsed());
+        }
+    }
+}
+
+/// The date as answers have it, formatted once a second.
+#[derive(Debug, Default)]
+pub(crate) struct Date {
+    latest: RefCell<(u64, String)>,
+}
+
+impl Date {
+    pub(super) fn with<T>(&self, use_it: impl FnOnce(&str) -> T) -> T {
+        let now = std::time::SystemTime::now();
+        let second = now.duration_since(std::time::UNIX_EPOCH).unwrap_or_default().as_secs();
+        let mut latest = self.latest.borrow_mut();
+        if latest.0 != second {
+            *latest = (second, httpdate::fmt_http_date(now));
+        }
+        use_it(&latest.1)
+    }
+}
