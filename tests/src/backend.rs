@@ -17,6 +17,10 @@ use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::{JoinHandle, JoinSet};
+use tokio::time::timeout;
+
+use crate::raw::Raw;
+use crate::secs;
 
 pub type Body = BoxBody<Bytes, Infallible>;
 
@@ -170,7 +174,30 @@ async fn speak(
     }
 }
 
-fn serve<F, T>(listener: TcpListener, connection: F) -> JoinHandle<()>
+/// A server that the test plays itself, one connection at a time.
+#[derive(Debug)]
+pub struct ByHand {
+    pub address: SocketAddr,
+    listener: TcpListener,
+}
+
+impl ByHand {
+    pub async fn listen() -> Self {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+        Self { address: listener.local_addr().unwrap(), listener }
+    }
+
+    /// The next connection.
+    pub async fn accept(&self) -> Raw {
+        let accepted = timeout(secs(5), self.listener.accept()).await;
+        let (stream, _) = accepted.expect("somebody connects").unwrap();
+        stream.set_nodelay(true).unwrap();
+        stream.into()
+    }
+}
+
+/// Runs `connection` for each connection, until the task is aborted.
+pub fn serve<F, T>(listener: TcpListener, connection: F) -> JoinHandle<()>
 where
     F: Fn(TcpStream) -> T + Send + 'static,
     T: Future<Output = ()> + Send + 'static,

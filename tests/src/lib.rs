@@ -59,6 +59,11 @@ pub fn tool(name: &str, package: &str) -> PathBuf {
         .unwrap_or_else(|| panic!("`{name}` is missing: install the Debian package `{package}`"))
 }
 
+/// Whether the tests that can go on for longer do so: `OUTRIGGER_LONG=1`.
+pub fn long() -> bool {
+    std::env::var_os("OUTRIGGER_LONG").is_some_and(|value| value == "1")
+}
+
 /// Waits until `probe` gives a value, and fails after `patience`.
 pub async fn eventually<T, F>(what: &str, patience: Duration, mut probe: impl FnMut() -> F) -> T
 where

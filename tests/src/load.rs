@@ -23,6 +23,8 @@ pub struct Tally {
     /// When each backend first and last answered, since the start.
     pub seen: BTreeMap<String, (Duration, Duration)>,
     pub slowest: Duration,
+    /// How long each request took.
+    pub took: Vec<Duration>,
 }
 
 impl Tally {
@@ -39,6 +41,13 @@ impl Tally {
         self.of(backend) as f64 * 100.0 / self.total() as f64
     }
 
+    /// The time within which so many percent of the requests were done.
+    pub fn percentile(&self, percent: usize) -> Duration {
+        let mut took = self.took.clone();
+        took.sort_unstable();
+        took.get(took.len() * percent / 100).or(took.last()).copied().unwrap_or_default()
+    }
+
     pub fn assert_no_failures(&self) {
         assert!(self.failures.is_empty(), "{} failed: {:?}", self.failures.len(), self.failures);
     }
@@ -53,6 +62,7 @@ impl Tally {
         }
         self.failures.extend(other.failures);
         self.slowest = self.slowest.max(other.slowest);
+        self.took.extend(other.took);
     }
 
     fn answered(&mut self, backend: String, at: Duration) {
@@ -154,6 +164,7 @@ async fn one(
     let answered = tokio::time::timeout(Duration::from_secs(30), answer).await;
     let at = started.elapsed();
     tally.slowest = tally.slowest.max(sent.elapsed());
+    tally.took.push(sent.elapsed());
     match answered {
         Ok(Ok(response)) if response.status().as_u16() < 500 => {
             let backend = response.headers().get(X_BACKEND).and_then(|name| name.to_str().ok());

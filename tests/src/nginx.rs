@@ -23,6 +23,11 @@ impl Nginx {
     }
 
     pub async fn at(address: SocketAddr) -> Self {
+        Self::configured(address, "").await
+    }
+
+    /// As `at`, with these directives in its `server` block.
+    pub async fn configured(address: SocketAddr, directives: &str) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let config = dir.path().join("nginx.conf");
         let path = dir.path().display();
@@ -34,7 +39,7 @@ impl Nginx {
                  http {{ access_log off; keepalive_requests 1000000;
                      client_body_temp_path {path}; proxy_temp_path {path};
                      fastcgi_temp_path {path}; uwsgi_temp_path {path}; scgi_temp_path {path};
-                     server {{ listen {address};
+                     server {{ listen {address}; {directives}
                          location / {{ add_header {X_BACKEND} {address}; return 200 'hello\\n'; }} }} }}"
             ),
         )

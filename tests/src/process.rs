@@ -1,6 +1,7 @@
 //! A child process that ends with the test, and what it says.
 
 use std::collections::VecDeque;
+use std::future::Future;
 use std::process::Stdio;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -42,6 +43,31 @@ impl Process {
 
     pub fn pid(&self) -> u32 {
         self.child.id().expect("it is running")
+    }
+
+    /// Its resident memory, in bytes.
+    pub fn memory(&self) -> usize {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid())).unwrap();
+        let resident = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+        resident.trim().trim_end_matches(" kB").parse::<usize>().unwrap() << 10
+    }
+
+    /// The most memory that it has while `work` goes on, and what came of the work.
+    pub async fn peak_memory<T>(&self, work: impl Future<Output = T>) -> (usize, T) {
+        let mut peak = self.memory();
+        let mut samples = tokio::time::interval(Duration::from_millis(50));
+        tokio::pin!(work);
+        loop {
+            tokio::select! {
+                done = &mut work => return (peak.max(self.memory()), done),
+                _ = samples.tick() => peak = peak.max(self.memory()),
+            }
+        }
+    }
+
+    /// Its open descriptors.
+    pub fn descriptors(&self) -> usize {
+        std::fs::read_dir(format!("/proc/{}/fd", self.pid())).unwrap().count()
     }
 
     pub fn signal(&self, signal: Signal) {
