@@ -68,9 +68,10 @@ impl Sidecar {
             .iter()
             .map(|listener| bind_listener(listener, &clusters, &metrics))
             .collect::<Result<Vec<_>, _>>()?;
-        let bound =
-            |listener: &Listener| (Arc::clone(&listener.settings.name), listener.address.clone());
-        let listener_addresses = listeners.iter().map(bound).collect();
+        let named = |(_, listener): &(Socket, Listener)| {
+            (Arc::clone(&listener.settings.name), listener.address.clone())
+        };
+        let listener_addresses = listeners.iter().map(named).collect();
         let workers = worker::start(config.runtime.workers, listeners, &guards, &phases)
             .map_err(StartError::Threads)?;
 
@@ -158,7 +159,7 @@ fn bind_listener(
     settings: &config::Listener,
     clusters: &[Arc<Cluster>],
     metrics: &Arc<Metrics>,
-) -> Result<Listener, StartError> {
+) -> Result<(Socket, Listener), StartError> {
     let who = format!("listener `{}`", settings.name);
     let socket = bind(&who, &settings.listen)?;
     let address = address(&socket, &who, &settings.listen)?;
@@ -167,16 +168,16 @@ fn bind_listener(
         Some((Arc::clone(cluster), metrics.route(&settings.name, cluster.name())))
     };
     let permits = settings.max_connections.unwrap_or_else(default_max_connections);
-    Ok(Listener {
+    let listener = Listener {
         // Validation has seen to it that every cluster is there.
         routes: settings.routes.iter().filter_map(route).collect(),
         metrics: metrics.listener(&settings.name),
         unrouted: metrics.route(&settings.name, ""),
         permits: Arc::new(Semaphore::new(permits)),
         settings: settings.clone(),
-        socket,
         address,
-    })
+    };
+    Ok((socket, listener))
 }
 
 /// Four tenths of the limit on open files: as many for the connections to backends, and the

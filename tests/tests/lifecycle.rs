@@ -94,6 +94,27 @@ async fn readiness_fails_at_once_and_new_work_is_still_taken_for_a_second() {
     assert_eq!(sidecar.process.exit(secs(5)).await, 0);
 }
 
+/// A connection that nobody will ever accept would look like one, for as long as the rest takes.
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn nobody_gets_through_while_the_last_requests_finish() {
+    let backend = Backend::answering(|_| async {
+        tokio::time::sleep(secs(4)).await;
+        Response::new(full("late"))
+    })
+    .await;
+    let mut sidecar = Sidecar::ready(&config(&[backend.address], "")).await;
+    let mut last = Raw::connect(sidecar.web()).await;
+    last.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n").await;
+    eventually("it is in flight", secs(2), || async { (backend.hits() == 1).then_some(()) }).await;
+    sidecar.process.signal(Signal::TERM);
+    eventually("connections are refused", secs(3), || async {
+        tokio::net::TcpStream::connect(sidecar.web()).await.err()
+    })
+    .await;
+    assert_eq!(last.answer().await.unwrap().text(), "late");
+    assert_eq!(sidecar.process.exit(secs(5)).await, 0);
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
 async fn what_outlasts_the_grace_is_cut_and_said() {
     let backend = Backend::answering(|_| async {

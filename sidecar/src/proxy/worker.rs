@@ -34,8 +34,7 @@ const SWEEP: Duration = Duration::from_millis(250);
 #[derive(Debug)]
 pub struct Listener {
     pub settings: config::Listener,
-    pub socket: Socket,
-    /// What the socket is bound to.
+    /// What its socket is bound to.
     pub address: Address,
     pub metrics: Arc<ListenerMetrics>,
     /// For requests that no route takes.
@@ -78,13 +77,16 @@ struct Open {
     _guard: Guard,
 }
 
-/// Starts `count` workers on these listeners. They end when the sender of `phase` is gone.
+/// Starts `count` workers on these listeners, each with the socket that it is bound to: they are
+/// all there is of the sockets, which close with the last worker that accepts. The workers end
+/// when the sender of `phase` is gone.
 pub fn start(
     count: usize,
-    listeners: Vec<Listener>,
+    listeners: Vec<(Socket, Listener)>,
     guards: &Guards,
     phase: &watch::Receiver<Phase>,
 ) -> io::Result<Vec<JoinHandle<()>>> {
+    let (sockets, listeners): (Vec<_>, _) = listeners.into_iter().unzip();
     let (members, inboxes): (Vec<_>, Vec<_>) = (0..count)
         .map(|_| {
             let (inbox, handed_over) = mpsc::channel(HANDED_OVER);
@@ -94,8 +96,7 @@ pub fn start(
     let team = Arc::new(Team { listeners, members, guards: guards.clone() });
     let spawn = |(index, inbox)| {
         let (team, phase) = (Arc::clone(&team), phase.clone());
-        let acceptors =
-            team.listeners.iter().map(|l| l.socket.share()).collect::<Result<_, _>>()?;
+        let acceptors = sockets.iter().map(Socket::share).collect::<Result<_, _>>()?;
         thread::Builder::new()
             .name(format!("worker-{index}"))
             .spawn(move || run(index, &team, acceptors, inbox, phase))
