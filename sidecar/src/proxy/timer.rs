@@ -1,9 +1,10 @@
 //! Deadlines that cost nothing per request.
 //!
 //! Every request sets and clears several deadlines and almost none is ever reached, so setting
-//! one is a store to a cell, and once per [`TICK`] a sweep looks for those that have passed. A
-//! deadline is met up to two ticks late and never early, which is all that timeouts of seconds
-//! need.
+//! one is a store to a cell, without a look at the clock: the next of the sweeps, of which there is
+//! one per [`TICK`], starts it, and a later one finds that it has passed. So a deadline is met up to
+//! two ticks late and never early, however late the sweeps are, which is all that timeouts of
+//! seconds need.
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
@@ -16,18 +17,25 @@ use tokio::time::Instant;
 const TICK: Duration = Duration::from_millis(100);
 
 /// The deadlines of one worker.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Timers {
     slots: RefCell<Slab<Rc<Slot>>>,
-    /// The time of the latest sweep.
-    now: Cell<Instant>,
 }
 
 #[derive(Debug, Default)]
 struct Slot {
-    deadline: Cell<Option<Instant>>,
-    passed: Cell<bool>,
+    state: Cell<State>,
     waker: RefCell<Option<Waker>>,
+}
+
+#[derive(Debug, Default, Clone, Copy)]
+enum State {
+    #[default]
+    Clear,
+    /// So long after the next sweep.
+    Set(Duration),
+    Until(Instant),
+    Passed,
 }
 
 /// One deadline, set and cleared at will.
@@ -40,7 +48,7 @@ pub(super) struct Timer {
 
 impl Timers {
     pub(super) fn new() -> Rc<Self> {
-        Rc::new(Self { slots: RefCell::default(), now: Cell::new(Instant::now()) })
+        Rc::default()
     }
 
     pub(super) fn timer(self: &Rc<Self>) -> Timer {
@@ -60,12 +68,14 @@ impl Timers {
     }
 
     fn sweep(&self, now: Instant) {
-        self.now.set(now);
         for (_, slot) in self.slots.borrow().iter() {
-            if slot.deadline.get().is_some_and(|deadline| deadline <= now) {
-                slot.deadline.set(None);
-                slot.passed.set(true);
-                slot.wake();
+            match slot.state.get() {
+                State::Set(after) => slot.state.set(State::Until(now + after)),
+                State::Until(deadline) if deadline <= now => {
+                    slot.state.set(State::Passed);
+                    slot.wake();
+                }
+                State::Clear | State::Until(_) | State::Passed => {}
             }
         }
     }
@@ -87,26 +97,23 @@ impl Slot {
 impl Timer {
     /// Sets the deadline anew; `None` is never.
     pub(super) fn set(&self, after: Option<Duration>) {
-        self.slot.passed.set(false);
-        // The latest sweep may be a tick ago.
-        self.slot.deadline.set(after.map(|after| self.timers.now.get() + after + TICK));
+        self.slot.state.set(after.map_or(State::Clear, State::Set));
     }
 
     /// Sets the deadline unless one is set.
     pub(super) fn set_if_clear(&self, after: Option<Duration>) {
-        if self.slot.deadline.get().is_none() && !self.slot.passed.get() {
+        if matches!(self.slot.state.get(), State::Clear) {
             self.set(after);
         }
     }
 
     pub(super) fn clear(&self) {
-        self.slot.deadline.set(None);
-        self.slot.passed.set(false);
+        self.slot.state.set(State::Clear);
     }
 
     /// Ready once the deadline has passed. Only the latest caller is woken.
     pub(super) fn poll(&self, cx: &mut Context<'_>) -> Poll<()> {
-        if self.slot.passed.get() {
+        if matches!(self.slot.state.get(), State::Passed) {
             return Poll::Ready(());
         }
         let mut waker = self.slot.waker.borrow_mut();
@@ -157,11 +164,16 @@ mod tests {
         let timer = timers.timer();
         timer.set(Some(Duration::from_millis(10)));
         timer.clear();
-        timers.sweep(Instant::now() + Duration::from_secs(60));
+        let sweep = |seconds| timers.sweep(Instant::now() + Duration::from_secs(seconds));
+        sweep(60);
+        sweep(120);
         let mut cx = Context::from_waker(Waker::noop());
         assert!(timer.poll(&mut cx).is_pending());
         timer.set(Some(Duration::from_millis(10)));
-        timers.sweep(Instant::now() + Duration::from_secs(120));
+        // Whenever it was set since the sweep before: it has only begun.
+        sweep(180);
+        assert!(timer.poll(&mut cx).is_pending());
+        sweep(240);
         assert!(timer.poll(&mut cx).is_ready());
         drop(timer);
         assert!(timers.slots.borrow().is_empty());
