@@ -10,6 +10,7 @@ use outrigger_tests::raw::Raw;
 use outrigger_tests::sidecar::Sidecar;
 use outrigger_tests::{client, eventually, millis, secs};
 use rustix::process::Signal;
+use tokio::process::Command;
 use tokio::time::Instant;
 
 /// Takes half a second for each answer.
@@ -145,23 +146,35 @@ async fn what_outlasts_the_grace_is_cut_and_said() {
     assert!(start.elapsed() < millis(1300), "{:?}", start.elapsed());
 }
 
+/// Has a shell set a limit and then become the sidecar.
+fn limit(command: &mut Command, limit: &str) {
+    let inner = command.as_std().get_program().to_owned();
+    let args: Vec<_> = command.as_std().get_args().map(ToOwned::to_owned).collect();
+    let mut limited = Command::new("sh");
+    limited.arg("-c").arg(format!("ulimit {limit}; exec \"$@\"")).arg("sh").arg(inner).args(args);
+    for (key, value) in command.as_std().get_envs() {
+        limited.env(key, value.unwrap_or_default());
+    }
+    *command = limited;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn as_many_files_may_be_open_as_the_system_allows() {
+    let config = config(&[], "");
+    let sidecar = Sidecar::start_with(&config, |command| limit(command, "-S -n 200")).await;
+    let limits = format!("/proc/{}/limits", sidecar.process.pid());
+    let limits = std::fs::read_to_string(limits).unwrap();
+    let line = limits.lines().find(|line| line.starts_with("Max open files")).unwrap();
+    let [soft, hard] = [3, 4].map(|at| line.split_whitespace().nth(at).unwrap());
+    assert_eq!(soft, hard, "{line}");
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
 async fn running_out_of_descriptors_ends_nothing() {
     let backend = Backend::start().await;
     let config = config(&[backend.address], "")
         .replace("cluster = \"api\"\n", "cluster = \"api\"\nmax_connections = 500\n");
-    let sidecar = Sidecar::start_with(&config, |command| {
-        // SAFETY is not needed: the limit is set by a shell that then becomes the sidecar.
-        let inner = command.as_std().get_program().to_owned();
-        let args: Vec<_> = command.as_std().get_args().map(ToOwned::to_owned).collect();
-        let mut limited = tokio::process::Command::new("sh");
-        limited.arg("-c").arg("ulimit -n 64; exec \"$@\"").arg("sh").arg(inner).args(args);
-        for (key, value) in command.as_std().get_envs() {
-            limited.env(key, value.unwrap_or_default());
-        }
-        *command = limited;
-    })
-    .await;
+    let sidecar = Sidecar::start_with(&config, |command| limit(command, "-n 64")).await;
     sidecar.until_ready().await;
     let mut kept = client::Client::connect(sidecar.web()).await.unwrap();
     kept.get("/").await.unwrap();

@@ -1,5 +1,6 @@
 //! `outrigger run`: the sidecar, until a signal stops it.
 
+use rustix::process::{Resource, getrlimit, setrlimit};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::{Failure, FileArg, block_on};
@@ -9,6 +10,7 @@ use crate::telemetry;
 pub(super) fn run(file: &FileArg) -> Result<(), Failure> {
     let config = file.load()?.config;
     telemetry::log::init(&config.log);
+    raise_file_limit();
     block_on(async {
         let mut signals = Signals::new()?;
         let sidecar = Sidecar::start(&config).map_err(|e| Failure::Failed(e.to_string()))?;
@@ -25,6 +27,16 @@ pub(super) fn run(file: &FileArg) -> Result<(), Failure> {
             () = signals.next() => Err(Failure::Failed("stopped at once by a second signal".into())),
         }
     })
+}
+
+/// Raises the limit on open files to what the system allows. The usual 1,024 is for the sake of
+/// programs that use select(2), and so few that a handful of slow peers could use them up.
+fn raise_file_limit() {
+    let mut limit = getrlimit(Resource::Nofile);
+    limit.current = limit.maximum;
+    if let Err(error) = setrlimit(Resource::Nofile, limit) {
+        tracing::warn!(%error, "the limit on open files stays as it is");
+    }
 }
 
 /// The signals that ask for an end.
