@@ -309,7 +309,7 @@ mod tests {
         good("5\r\nhello\r\nA;x\r\n0123456789\r\n000\r\n\r\n", "hello0123456789", "", "");
         good("1 ; a=b ;c = \"d;\\\"e\" \t;f\r\nx\r\n0;g\r\n\r\n", "x", "", "");
         good(
-            "0\r\nX-Sum: 7\r\nHost: a\r\ncontent-length: 1\r\nB:\r\n\r\n!",
+            "0\r\nX-Sum: 7\r\nHost: a\r\ncontent-length: 1\r\nvia: x\r\nB:\r\n\r\n!",
             "",
             "X-Sum: 7\r\nB: \r\n",
             "!",

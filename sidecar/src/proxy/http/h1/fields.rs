@@ -119,14 +119,12 @@ impl Kind {
     }
 }
 
-/// Whether a field may come after the body: not if it frames, routes or authenticates (RFC 9110,
-/// section 6.5.1).
+/// Whether a field may come after the body: not if it frames, routes, authenticates or says where
+/// a request came from (RFC 9110, section 6.5.1).
 pub fn may_trail(name: &[u8]) -> bool {
     let kind = Kind::of(name);
     let content = name.len() >= 8 && name[..8].eq_ignore_ascii_case(b"content-");
-    !content
-        && !kind.is_of_one_hop()
-        && !matches!(kind, Kind::Host | Kind::Authorization | Kind::Cookie | Kind::SetCookie)
+    !content && !kind.is_of_one_hop() && !kind.is_protected()
 }
 
 #[derive(Debug, Clone, Copy)]
