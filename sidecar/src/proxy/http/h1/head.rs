@@ -17,7 +17,7 @@ use super::fields::{Field, Fields, Kind, Span};
 pub const MAX_HEAD: usize = 64 << 10;
 pub const MAX_FIELDS: usize = 100;
 /// Most bytes of blank lines before it: old clients send one line behind a body.
-const MAX_BLANK: usize = 32;
+pub const MAX_BLANK: usize = 32;
 /// Longest target of a request.
 pub const MAX_TARGET: usize = 8 << 10;
 /// What a quiet connection keeps for its next heads, in bytes and in fields.
