@@ -5,7 +5,7 @@
 //! that was just used is the least likely to have been closed by the other side.
 
 use std::cell::RefCell;
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::io;
 use std::sync::Arc;
 use std::task::{Context, Waker};
@@ -26,12 +26,13 @@ const MAX_IDLE: usize = 256;
 /// The idle connections of one worker to the backends of one cluster.
 #[derive(Debug, Default)]
 pub struct Pool {
-    idle: RefCell<HashMap<u64, Vec<Idle>>>,
+    /// By backend: there are few, so that looking one up is cheaper than a hash.
+    idle: RefCell<BTreeMap<u64, Vec<Idle>>>,
 }
 
 #[derive(Debug)]
 struct Idle {
-    connection: Connection,
+    connection: Box<Connection>,
     since: Instant,
 }
 
@@ -46,11 +47,11 @@ pub struct Connection {
 }
 
 impl Connection {
-    /// Opens a connection.
-    pub async fn open(backend: &Arc<Backend>, timeout: Option<Duration>) -> io::Result<Self> {
+    /// Opens a connection; boxed, because each request moves it several times.
+    pub async fn open(backend: &Arc<Backend>, timeout: Option<Duration>) -> io::Result<Box<Self>> {
         let stream = dial::connect(&backend.endpoint.address, timeout).await?;
         let (backend, open) = (backend.id, backend.connected());
-        Ok(Self { wire: Wire::new(stream), reused: false, backend, _open: open })
+        Ok(Box::new(Self { wire: Wire::new(stream), reused: false, backend, _open: open }))
     }
 
     /// Whether the backend has neither closed it nor said anything unasked.
@@ -62,7 +63,7 @@ impl Connection {
 
 impl Pool {
     /// The newest idle connection to the backend that is still good.
-    pub fn take(&self, backend: u64) -> Option<Connection> {
+    pub fn take(&self, backend: u64) -> Option<Box<Connection>> {
         let mut idle = self.idle.borrow_mut();
         let connections = idle.get_mut(&backend)?;
         while let Some(Idle { mut connection, .. }) = connections.pop() {
@@ -74,7 +75,7 @@ impl Pool {
     }
 
     /// Takes back a connection whose last answer has been read to its end.
-    pub fn put(&self, mut connection: Connection) {
+    pub fn put(&self, mut connection: Box<Connection>) {
         connection.reused = true;
         connection.wire.shrink();
         let mut idle = self.idle.borrow_mut();

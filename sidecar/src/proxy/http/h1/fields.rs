@@ -81,6 +81,10 @@ kinds! {
 }
 
 impl Kind {
+    fn bit(self) -> u32 {
+        1 << self as u32
+    }
+
     /// Whether it speaks of one connection only and ends here (RFC 9110, section 7.6.1).
     pub fn is_of_one_hop(self) -> bool {
         matches!(
@@ -142,11 +146,42 @@ pub struct FieldView<'a> {
     pub value: &'a [u8],
 }
 
+/// The fields of a head. Its memory is used again for the next head.
+#[derive(Debug, Default)]
+pub struct List {
+    fields: Vec<Field>,
+    /// A bit for each kind that is among them: most questions are about a kind that is not.
+    kinds: u32,
+}
+
+impl List {
+    pub fn clear(&mut self) {
+        self.fields.clear();
+        self.kinds = 0;
+    }
+
+    pub fn push(&mut self, field: Field) {
+        self.fields.push(field);
+        self.kinds |= field.kind.bit();
+    }
+
+    /// Gives memory back beyond so many fields.
+    pub fn shrink_to(&mut self, fields: usize) {
+        self.fields.shrink_to(fields);
+    }
+
+    /// With the bytes that they were found in.
+    pub fn view<'a>(&'a self, bytes: &'a [u8]) -> Fields<'a> {
+        Fields { fields: &self.fields, kinds: self.kinds, bytes }
+    }
+}
+
 /// The fields of a head with its bytes.
 #[derive(Debug, Clone, Copy)]
 pub struct Fields<'a> {
-    pub(super) fields: &'a [Field],
-    pub(super) bytes: &'a [u8],
+    fields: &'a [Field],
+    kinds: u32,
+    bytes: &'a [u8],
 }
 
 impl<'a> Fields<'a> {
@@ -161,7 +196,9 @@ impl<'a> Fields<'a> {
 
     /// The values of all fields of a kind, in order.
     pub fn values(self, kind: Kind) -> impl Iterator<Item = &'a [u8]> + Clone {
-        self.iter().filter(move |field| field.kind == kind).map(|field| field.value)
+        let fields = if self.has(kind) { self.fields } else { &[] };
+        let some = Self { fields, ..self };
+        some.iter().filter(move |field| field.kind == kind).map(|field| field.value)
     }
 
     /// The members of all comma-separated values of a kind, in order, without empty ones.
@@ -171,18 +208,26 @@ impl<'a> Fields<'a> {
     }
 
     pub fn has(self, kind: Kind) -> bool {
-        self.fields.iter().any(|field| field.kind == kind)
+        self.kinds & kind.bit() != 0
     }
 
     /// Whether a comma-separated field names this token.
     pub fn names(self, kind: Kind, token: &[u8]) -> bool {
-        self.members(kind).any(|member| member.eq_ignore_ascii_case(token))
+        self.has(kind) && self.members(kind).any(|member| member.eq_ignore_ascii_case(token))
     }
 
     /// Whether the connection goes on after this message (RFC 9112, section 9.3).
     pub fn keep_alive(self, http10: bool) -> bool {
         let says = |token: &[u8]| self.names(Kind::Connection, token);
         !says(b"close") && (!http10 || says(b"keep-alive"))
+    }
+
+    /// Whether `Connection` names fields that would not end here anyway; it seldom does.
+    pub fn connection_names_fields(self) -> bool {
+        let ends_here = |member: &[u8]| {
+            member.eq_ignore_ascii_case(b"close") || Kind::of(member).is_of_one_hop()
+        };
+        self.members(Kind::Connection).any(|member| !ends_here(member))
     }
 
     /// Whether `Connection` names this field and may do so.

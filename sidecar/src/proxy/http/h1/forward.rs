@@ -27,7 +27,7 @@ const MAX_INTERIMS: usize = 32;
 #[derive(Debug)]
 pub(super) struct Answered<'a> {
     pub(super) pick: Pick,
-    pub(super) connection: Connection,
+    pub(super) connection: Box<Connection>,
     /// What is left of the request.
     pub(super) upload: Upload<'a>,
     /// How the body of the answer is delimited.
@@ -146,7 +146,7 @@ async fn attempt<'a>(
 }
 
 struct Attempt<'a> {
-    connection: Connection,
+    connection: Box<Connection>,
     upload: Upload<'a>,
     progress: Progress,
     /// What the connection had written and read before this request.

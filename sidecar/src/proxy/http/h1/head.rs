@@ -11,7 +11,7 @@ use std::mem::MaybeUninit;
 use httparse::Status;
 
 use super::defect::Defect;
-use super::fields::{Field, Fields, Kind, Span};
+use super::fields::{Field, Fields, Kind, List, Span};
 
 /// Largest head, in bytes and in fields (RFC 9110, section 5.4).
 pub const MAX_HEAD: usize = 64 << 10;
@@ -32,7 +32,7 @@ pub struct RequestHead {
     method: Span,
     target: Span,
     minor: u8,
-    fields: Vec<Field>,
+    fields: List,
 }
 
 /// The head of an answer, likewise.
@@ -42,7 +42,7 @@ pub struct ResponseHead {
     status: u16,
     reason: Span,
     minor: u8,
-    fields: Vec<Field>,
+    fields: List,
 }
 
 /// When a head that is not whole is parsed again.
@@ -118,7 +118,7 @@ impl RequestHead {
             method: text(self.method),
             target: text(self.target),
             http10: self.minor == 0,
-            fields: Fields { fields: &self.fields, bytes: &self.bytes },
+            fields: self.fields.view(&self.bytes),
         }
     }
 }
@@ -167,7 +167,7 @@ impl ResponseHead {
             status: self.status,
             reason: &self.bytes[self.reason.range()],
             http10: self.minor == 0,
-            fields: Fields { fields: &self.fields, bytes: &self.bytes },
+            fields: self.fields.view(&self.bytes),
         }
     }
 }
@@ -190,13 +190,15 @@ pub struct Response<'a> {
     pub fields: Fields<'a>,
 }
 
-fn take_fields(into: &mut Vec<Field>, parsed: &[httparse::Header<'_>], bytes: &[u8]) {
+fn take_fields(into: &mut List, parsed: &[httparse::Header<'_>], bytes: &[u8]) {
     into.clear();
-    into.extend(parsed.iter().map(|header| Field {
-        kind: Kind::of(header.name.as_bytes()),
-        name: Span::of(header.name.as_bytes(), bytes),
-        value: Span::of(header.value, bytes),
-    }));
+    for header in parsed {
+        into.push(Field {
+            kind: Kind::of(header.name.as_bytes()),
+            name: Span::of(header.name.as_bytes(), bytes),
+            value: Span::of(header.value, bytes),
+        });
+    }
 }
 
 fn take_bytes(into: &mut Vec<u8>, head: &[u8]) {
@@ -204,7 +206,7 @@ fn take_bytes(into: &mut Vec<u8>, head: &[u8]) {
     into.extend_from_slice(head);
 }
 
-fn forget(bytes: &mut Vec<u8>, fields: &mut Vec<Field>) {
+fn forget(bytes: &mut Vec<u8>, fields: &mut List) {
     bytes.clear();
     bytes.shrink_to(QUIET.0);
     fields.clear();
@@ -294,7 +296,7 @@ mod tests {
         ];
         for (text, expected) in cases {
             for step in [1, 7, MAX_HEAD + 1] {
-                assert_eq!(parse(text, step), expected, "{:.30} by {step}", text);
+                assert_eq!(parse(text, step), expected, "{text:.30} by {step}");
             }
         }
     }

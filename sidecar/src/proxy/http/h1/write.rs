@@ -47,7 +47,7 @@ pub(super) fn request_head(out: &mut Vec<u8>, outgoing: &Outgoing<'_>) {
     put(out, &[request.method.as_bytes(), b" ", outgoing.path.as_bytes()]);
     put(out, &[target.query.as_bytes(), b" HTTP/1.1\r\nHost: ", outgoing.host, b"\r\n"]);
     let fields = request.fields;
-    let has_connection = fields.has(Kind::Connection);
+    let names_fields = fields.connection_names_fields();
     for field in fields.iter() {
         let ours = match field.kind {
             Kind::Host | Kind::ContentLength | Kind::OutriggerAffinity => true,
@@ -59,7 +59,7 @@ pub(super) fn request_head(out: &mut Vec<u8>, outgoing: &Outgoing<'_>) {
             Kind::Other => has_twin(&field, fields),
             kind => kind.is_of_one_hop(),
         };
-        if !(ours || has_connection && fields.dropped_by_connection(&field)) {
+        if !(ours || names_fields && fields.dropped_by_connection(&field)) {
             put(out, &[field.name, b": ", field.value, b"\r\n"]);
         }
     }
@@ -176,11 +176,11 @@ fn status_line(out: &mut Vec<u8>, response: &Response<'_>) {
 
 /// The fields of an answer that go on. That it is an error of ours only we say.
 fn end_to_end(out: &mut Vec<u8>, fields: Fields<'_>) {
-    let has_connection = fields.has(Kind::Connection);
+    let names_fields = fields.connection_names_fields();
     for field in fields.iter() {
         let ours = field.kind.is_of_one_hop()
             || matches!(field.kind, Kind::ContentLength | Kind::OutriggerError);
-        if !(ours || has_connection && fields.dropped_by_connection(&field)) {
+        if !(ours || names_fields && fields.dropped_by_connection(&field)) {
             put(out, &[field.name, b": ", field.value, b"\r\n"]);
         }
     }
