@@ -248,7 +248,7 @@ async fn a_taken_address_is_an_error_that_names_it() {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("outrigger.toml");
     std::fs::write(&file, config).unwrap();
-    let mut command = tokio::process::Command::new(outrigger_tests::binary());
+    let mut command = Command::new(outrigger_tests::binary());
     command.arg("run").arg("-c").arg(&file).env("OUTRIGGER_ADMIN__LISTEN", "127.0.0.1:0");
     let mut process = outrigger_tests::process::Process::start(command);
     assert_eq!(process.exit(secs(5)).await, 1);
