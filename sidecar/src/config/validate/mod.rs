@@ -1,7 +1,9 @@
 //! What a configuration of the right shape means, or every reason why it means nothing.
 
 mod cluster;
+mod health;
 mod listener;
+mod source;
 
 use std::net::{IpAddr, SocketAddr};
 use std::thread;

@@ -6,13 +6,18 @@
 //! A required key is an `Option` all the same, so that a file without it can still be judged in
 //! everything else.
 
+mod cluster;
+mod health;
+
 use std::collections::BTreeMap;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::units::{AddressText, DurationText, PercentText, TimeoutText};
-use crate::balancer::Policy;
+pub use cluster::*;
+pub use health::*;
+
+use super::units::{AddressText, DurationText, TimeoutText};
 
 /// Configuration of one Outrigger.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -162,163 +167,6 @@ pub struct ListenerTimeouts {
     pub write_stall: TimeoutText,
 }
 
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct Cluster {
-    /// How a backend is picked; all honour weights.
-    #[serde(default)]
-    pub policy: Policy,
-    /// Host sent to the backend: `auto` (kept, unless it names the listener itself, then the
-    /// target's name), `preserve`, `target`, or a literal. Probes use it too.
-    #[serde(default = "auto")]
-    pub host: String,
-    /// With `0%` nobody gets traffic while every backend fails its probes; otherwise the
-    /// failing ones do.
-    #[serde(default = "half")]
-    pub panic_threshold: PercentText,
-    /// Where the endpoints come from.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(required)]
-    pub discovery: Option<Discovery>,
-    /// Active health checks. Without this table there are none and backends start ready.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub health: Option<Health>,
-    /// How long backends may take.
-    #[serde(default)]
-    pub timeouts: ClusterTimeouts,
-    /// When a request is tried again.
-    #[serde(default)]
-    pub retry: Retry,
-}
-
-fn auto() -> String {
-    "auto".into()
-}
-
-fn half() -> PercentText {
-    PercentText("50%".into())
-}
-
-/// Which keys may be given depends on `source`.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct Discovery {
-    /// Kind of the source.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(required)]
-    pub source: Option<SourceKind>,
-    /// `dns` and `dns_srv`: the name to resolve, taken as fully qualified.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub name: Option<String>,
-    /// `dns`: the port of every address.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(range(min = 1, max = 65535))]
-    pub port: Option<u16>,
-    /// `static`: the endpoints themselves.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub endpoints: Option<Vec<StaticEndpoint>>,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum SourceKind {
-    Static,
-    Dns,
-    DnsSrv,
-}
-
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct StaticEndpoint {
-    /// Address of the backend.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(required)]
-    pub address: Option<AddressText>,
-    /// Share of the traffic of its tier, 0..=65535; 0 beside others: last resort.
-    #[serde(default = "one")]
-    pub weight: u16,
-    /// Tier, 0..=65535; the lowest with an eligible backend takes all traffic.
-    #[serde(default)]
-    pub priority: u16,
-}
-
-fn one() -> u16 {
-    1
-}
-
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct Health {
-    /// What is asked: `tcp` connects, `http` sends a GET and judges the status.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(required)]
-    pub probe: Option<ProbeKind>,
-    /// From the start of one probe to the start of the next, shortened by up to a tenth.
-    #[serde(default = "ten_seconds")]
-    pub interval: DurationText,
-    /// How long one probe may take.
-    #[serde(default = "two_seconds")]
-    pub timeout: DurationText,
-    /// Passes in a row that make an unhealthy backend healthy, 1..=100.
-    #[serde(default = "two")]
-    #[schemars(range(min = 1, max = 100))]
-    pub rise: u16,
-    /// Failures in a row that make a healthy backend unhealthy, 1..=100.
-    #[serde(default = "three")]
-    #[schemars(range(min = 1, max = 100))]
-    pub fall: u16,
-    /// `http`: the target of the request; by default `/`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub path: Option<String>,
-    /// `http`: statuses that pass, `"200"` or `"200-299"`; by default 200-299.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub expect_status: Option<Vec<String>>,
-}
-
-fn ten_seconds() -> DurationText {
-    DurationText("10s".into())
-}
-
-fn two_seconds() -> DurationText {
-    DurationText("2s".into())
-}
-
-fn two() -> u16 {
-    2
-}
-
-fn three() -> u16 {
-    3
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "lowercase")]
-pub enum ProbeKind {
-    Tcp,
-    Http,
-}
-
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(default, deny_unknown_fields)]
-pub struct ClusterTimeouts {
-    /// To open a connection to a backend.
-    pub connect: TimeoutText,
-    /// Silence allowed between a request and the head of its answer.
-    pub response: TimeoutText,
-    /// Longest silence inside the body of an answer.
-    pub stream_idle: TimeoutText,
-    /// Longest silence of a tunnel, after a switch of protocols.
-    pub idle: TimeoutText,
-}
-
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(default, deny_unknown_fields)]
-pub struct Retry {
-    /// Backends that one request may be tried on, the first included, 1..=10.
-    #[schemars(range(min = 1, max = 10))]
-    pub attempts: u8,
-}
-
 impl Default for Admin {
     fn default() -> Self {
         Self { listen: AddressText("127.0.0.1:9910".into()) }
@@ -354,22 +202,5 @@ impl Default for ListenerTimeouts {
             body_idle: TimeoutText("30s".into()),
             write_stall: TimeoutText("30s".into()),
         }
-    }
-}
-
-impl Default for ClusterTimeouts {
-    fn default() -> Self {
-        Self {
-            connect: TimeoutText("1s".into()),
-            response: TimeoutText("60s".into()),
-            stream_idle: TimeoutText("5m".into()),
-            idle: TimeoutText("1h".into()),
-        }
-    }
-}
-
-impl Default for Retry {
-    fn default() -> Self {
-        Self { attempts: 2 }
     }
 }

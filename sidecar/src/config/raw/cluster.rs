@@ -1,0 +1,130 @@
+//! Clusters as people write them.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::Health;
+use crate::balancer::Policy;
+use crate::config::units::{AddressText, PercentText, TimeoutText};
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Cluster {
+    /// How a backend is picked; all honour weights.
+    #[serde(default)]
+    pub policy: Policy,
+    /// Host sent to the backend: `auto` (kept, unless it names the listener itself, then the
+    /// target's name), `preserve`, `target`, or a literal. Probes use it too.
+    #[serde(default = "auto")]
+    pub host: String,
+    /// With `0%` nobody gets traffic while every backend fails its probes; otherwise the
+    /// failing ones do.
+    #[serde(default = "half")]
+    pub panic_threshold: PercentText,
+    /// Where the endpoints come from.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(required)]
+    pub discovery: Option<Discovery>,
+    /// Active health checks. Without this table there are none and backends start ready.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub health: Option<Health>,
+    /// How long backends may take.
+    #[serde(default)]
+    pub timeouts: ClusterTimeouts,
+    /// When a request is tried again.
+    #[serde(default)]
+    pub retry: Retry,
+}
+
+fn auto() -> String {
+    "auto".into()
+}
+
+fn half() -> PercentText {
+    PercentText("50%".into())
+}
+
+/// Which keys may be given depends on `source`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Discovery {
+    /// Kind of the source.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(required)]
+    pub source: Option<SourceKind>,
+    /// `dns` and `dns_srv`: the name to resolve, taken as fully qualified.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// `dns`: the port of every address.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 65535))]
+    pub port: Option<u16>,
+    /// `static`: the endpoints themselves.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub endpoints: Option<Vec<StaticEndpoint>>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum SourceKind {
+    Static,
+    Dns,
+    DnsSrv,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct StaticEndpoint {
+    /// Address of the backend.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(required)]
+    pub address: Option<AddressText>,
+    /// Share of the traffic of its tier, 0..=65535; 0 beside others: last resort.
+    #[serde(default = "one")]
+    pub weight: u16,
+    /// Tier, 0..=65535; the lowest with an eligible backend takes all traffic.
+    #[serde(default)]
+    pub priority: u16,
+}
+
+fn one() -> u16 {
+    1
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct ClusterTimeouts {
+    /// To open a connection to a backend.
+    pub connect: TimeoutText,
+    /// Silence allowed between a request and the head of its answer.
+    pub response: TimeoutText,
+    /// Longest silence inside the body of an answer.
+    pub stream_idle: TimeoutText,
+    /// Longest silence of a tunnel, after a switch of protocols.
+    pub idle: TimeoutText,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Retry {
+    /// Backends that one request may be tried on, the first included, 1..=10.
+    #[schemars(range(min = 1, max = 10))]
+    pub attempts: u8,
+}
+
+impl Default for ClusterTimeouts {
+    fn default() -> Self {
+        Self {
+            connect: TimeoutText("1s".into()),
+            response: TimeoutText("60s".into()),
+            stream_idle: TimeoutText("5m".into()),
+            idle: TimeoutText("1h".into()),
+        }
+    }
+}
+
+impl Default for Retry {
+    fn default() -> Self {
+        Self { attempts: 2 }
+    }
+}
