@@ -5,7 +5,15 @@ use proptest::prelude::*;
 
 use super::*;
 
-const POLICIES: [Policy; 3] = [Policy::RoundRobin, Policy::LeastRequest, Policy::Random];
+mod closed_loop;
+
+const POLICIES: [Policy; 4] =
+    [Policy::RoundRobin, Policy::LeastRequest, Policy::PeakEwma, Policy::Random];
+
+/// All alike, where latency is not the matter.
+fn even(_: usize) -> Option<Duration> {
+    Some(Duration::from_millis(10))
+}
 
 struct Bench {
     balancer: Balancer,
@@ -31,11 +39,11 @@ impl Bench {
     }
 
     fn pick(&mut self) -> Option<usize> {
-        self.balancer.pick(&self.weights, |_| 0, &mut self.rng)
+        self.balancer.pick(&self.weights, |_| 0, even, &mut self.rng)
     }
 
     fn pick_other(&mut self, tried: impl Fn(usize) -> bool) -> Option<usize> {
-        self.balancer.pick_other(&self.weights, |_| 0, tried, &mut self.rng)
+        self.balancer.pick_other(&self.weights, |_| 0, even, tried, &mut self.rng)
     }
 
     fn counts(&mut self, picks: usize) -> Vec<usize> {
@@ -119,8 +127,8 @@ fn shares_follow_the_weights() {
         let counts = Bench::new(policy, &weights.map(|w| w * 256), 7).counts(100_000);
         for (count, weight) in counts.iter().zip(weights) {
             let share = *count as f64 / 1000.0;
-            // Two draws by weight, the second without the first, pull shares together a little
-            // when nothing is in flight; ties go to the first draw, which follows the weights.
+            // Ties go to the first of two draws, which follows the weights; a tie broken any
+            // other way would pull the shares together.
             assert!((share - f64::from(weight)).abs() < 1.0, "{policy:?}: {counts:?}");
         }
     }
@@ -152,15 +160,68 @@ fn least_request_prefers_the_idle_for_their_weight() {
 }
 
 #[test]
+fn peak_ewma_prefers_who_answers_sooner_for_its_weight() {
+    let prefers = |weights: [u32; 2], in_flight: [u32; 2], millis: [Option<u64>; 2]| {
+        let weights = Weights::new(weights);
+        let ewma = |index: usize| millis[index].map(Duration::from_millis);
+        let picks: Vec<_> = (0..50)
+            .map(|seed| {
+                let mut rng = fastrand::Rng::with_seed(seed);
+                peak_ewma::pick(&weights, |index| in_flight[index], ewma, |_| false, &mut rng)
+            })
+            .collect();
+        picks[0].filter(|first| picks.iter().all(|pick| *pick == Some(*first)))
+    };
+    // Latency counts with nothing in flight, unless it is about the same; and more with each
+    // request that is.
+    assert_eq!(prefers([1, 1], [0, 0], [Some(16), Some(10)]), Some(1));
+    assert_eq!(prefers([1, 1], [0, 0], [Some(14), Some(10)]), None);
+    assert_eq!(prefers([1, 1], [1, 0], [Some(10), Some(14)]), Some(1));
+    assert_eq!(prefers([1, 1], [0, 3], [Some(30), Some(10)]), Some(0));
+    assert_eq!(prefers([1, 1], [0, 1], [Some(30), Some(10)]), Some(1));
+    // Twice the weight carries twice the load before it counts as busier.
+    assert_eq!(prefers([2, 1], [5, 3], [Some(10), Some(10)]), Some(0));
+    assert_eq!(prefers([2, 1], [4, 2], [Some(10), Some(10)]), None);
+    assert_eq!(prefers([2, 1], [0, 0], [Some(10), Some(10)]), None);
+    // Without a history it is tried at once, and then not again until it has answered, however
+    // busy the others are. One that was fast long ago is as good as unknown.
+    assert_eq!(prefers([1, 1], [0, 0], [None, Some(1)]), Some(0));
+    assert_eq!(prefers([1, 1], [1, 900], [None, Some(1000)]), Some(1));
+    assert_eq!(prefers([1, 1], [1, 900], [Some(0), Some(1000)]), Some(1));
+    // Where nobody has one, load decides.
+    assert_eq!(prefers([1, 1], [3, 2], [None, None]), Some(1));
+    assert_eq!(prefers([1, 1], [2, 2], [None, None]), None);
+}
+
+#[test]
+fn only_peak_ewma_asks_for_latencies() {
+    let weights = Weights::new([1; 4]);
+    for policy in POLICIES {
+        let asked = std::cell::Cell::new(0);
+        let ewma = |index: usize| {
+            asked.set(asked.get() + 1);
+            even(index)
+        };
+        let mut rng = fastrand::Rng::with_seed(1);
+        let mut balancer = Balancer::new(policy);
+        balancer.update(&[1, 2, 3, 4], &weights, &mut rng);
+        balancer.pick(&weights, |_| 1, ewma, &mut rng);
+        balancer.pick_other(&weights, |_| 1, ewma, |_| false, &mut rng);
+        assert_eq!(asked.get(), if policy == Policy::PeakEwma { 4 } else { 0 }, "{policy:?}");
+    }
+}
+
+#[test]
 fn the_largest_set_does_not_overflow() {
     let weights = Weights::new(std::iter::repeat_n(65_535 * 256, 5_000));
     assert_eq!(weights.total(), 5_000 * 65_535 * 256);
     let mut rng = fastrand::Rng::with_seed(1);
+    let longest = |_: usize| Some(Duration::MAX);
     for policy in POLICIES {
         let mut balancer = Balancer::new(policy);
         balancer.update(&(0..5_000).collect::<Vec<_>>(), &weights, &mut rng);
         for _ in 0..10_000 {
-            assert!(balancer.pick(&weights, |_| u32::MAX, &mut rng).is_some());
+            assert!(balancer.pick(&weights, |_| u32::MAX, longest, &mut rng).is_some());
         }
     }
 }

@@ -37,13 +37,15 @@ impl Picker {
         self.follow();
         let candidates = &self.snapshot.candidates;
         let entry = |index: usize| &self.snapshot.entries[candidates.indices[index]];
-        let load = |index: usize| entry(index).backend.in_flight();
+        let in_flight = |index: usize| entry(index).backend.in_flight();
+        // Nobody measures latencies yet: `peak_ewma` then picks as `least_request` does.
+        let ewma = |_: usize| None;
         let (weights, rng) = (&candidates.weights, &mut self.rng);
         let picked = match tried {
-            [] => self.balancer.pick(weights, load, rng),
+            [] => self.balancer.pick(weights, in_flight, ewma, rng),
             _ => {
                 let tried = |index: usize| tried.contains(&candidates.ids[index]);
-                self.balancer.pick_other(weights, load, tried, rng)
+                self.balancer.pick_other(weights, in_flight, ewma, tried, rng)
             }
         };
         match picked {
