@@ -114,6 +114,23 @@ fn the_effective_configuration_is_itself_a_configuration() {
     }
 }
 
+/// Fields of a probe may be credentials.
+#[test]
+fn secrets_are_not_shown() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("secret.toml");
+    let text = "[clusters.api.discovery]\nsource = \"static\"\nendpoints = []\n\
+                [clusters.api.health]\nprobe = \"http\"\n\
+                headers = { authorization = \"Bearer t0ken\" }\n";
+    std::fs::write(&file, text).unwrap();
+    for format in [&["--json"][..], &[]] {
+        let show = [&["config", "show", "-c", file.to_str().unwrap()], format].concat();
+        let (code, shown, said) = outrigger(&show, &[]);
+        assert_eq!(code, 0, "{said}");
+        assert!(shown.contains("***") && !shown.contains("t0ken"), "{shown}");
+    }
+}
+
 /// Paths of all keys of a schema, with `*` for a name that the user chooses.
 fn keys_of_schema(schema: &Value, path: &str, keys: &mut Vec<String>) {
     if let Some(properties) = schema["properties"].as_object() {

@@ -92,9 +92,9 @@ async fn probe_once(cluster: &Cluster, endpoint: Endpoint) -> Row {
         result,
     };
     let Some(health) = &cluster.health else { return row(Ok("not probed".into())) };
-    let probing = probe::run(&health.probe, &endpoint, &cluster.host);
+    let probing = probe::run(health, &endpoint, &cluster.host);
     row(match tokio::time::timeout(health.timeout, probing).await {
-        Ok(Ok(())) => Ok("pass".into()),
+        Ok(Ok(_)) => Ok("pass".into()),
         Ok(Err(error)) => Err(error),
         Err(_) => Err(format!("no answer within {}", humantime::format_duration(health.timeout))),
     })

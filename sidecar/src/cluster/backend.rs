@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use arc_swap::ArcSwapOption;
 use http::HeaderValue;
@@ -28,6 +28,7 @@ pub struct Backend {
 #[derive(Debug)]
 struct Measurements {
     in_flight: AtomicU32,
+    successes: AtomicU32,
     connections: AtomicU32,
     last_probe: ArcSwapOption<ProbeReport>,
     metrics: Arc<BackendMetrics>,
@@ -37,6 +38,8 @@ struct Measurements {
 #[derive(Debug, Clone)]
 pub struct ProbeReport {
     pub at: SystemTime,
+    /// From request to answer, of `tcp` to the connection; of a failure, how long it took.
+    pub round_trip: Duration,
     /// Why it failed.
     pub result: Result<(), String>,
 }
@@ -47,6 +50,7 @@ impl Backend {
         let name: Arc<str> = endpoint.address.to_string().into();
         let measurements = Measurements {
             in_flight: AtomicU32::new(0),
+            successes: AtomicU32::new(0),
             connections: AtomicU32::new(0),
             last_probe: ArcSwapOption::empty(),
             metrics: metrics.backend(cluster, &name),
@@ -75,12 +79,20 @@ impl Backend {
         self.measurements.in_flight.load(Ordering::Relaxed)
     }
 
+    /// Attempts that succeeded, of all workers; it wraps.
+    pub fn successes(&self) -> u32 {
+        self.measurements.successes.load(Ordering::Relaxed)
+    }
+
     pub(super) fn begin(&self) {
         self.measurements.in_flight.fetch_add(1, Ordering::Relaxed);
     }
 
     pub(super) fn end(&self, outcome: Outcome) {
         self.measurements.in_flight.fetch_sub(1, Ordering::Relaxed);
+        if outcome == Outcome::Success {
+            self.measurements.successes.fetch_add(1, Ordering::Relaxed);
+        }
         self.metrics().outcome(outcome).increment(1);
     }
 

@@ -4,6 +4,7 @@
 //! (shape) and [`validate`] (meaning), and every problem of both is reported at once.
 
 mod error;
+mod health;
 mod load;
 pub mod raw;
 mod schema;
@@ -12,11 +13,11 @@ mod units;
 mod validate;
 
 use std::net::SocketAddr;
-use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::time::Duration;
 
 pub use error::{Place, Problem, Problems};
+pub use health::{Expected, Health, HttpProbe, JsonCondition, Probe, UdpProbe};
 pub use load::{Loaded, load, load_defaults, load_text};
 pub use schema::schema;
 
@@ -149,21 +150,6 @@ pub struct StaticEndpoint {
     pub address: Address,
     pub weight: u16,
     pub priority: u16,
-}
-
-#[derive(Debug, Clone)]
-pub struct Health {
-    pub probe: Probe,
-    pub interval: Duration,
-    pub timeout: Duration,
-    pub rise: u16,
-    pub fall: u16,
-}
-
-#[derive(Debug, Clone)]
-pub enum Probe {
-    Tcp,
-    Http { path: http::uri::PathAndQuery, expect_status: Vec<RangeInclusive<u16>> },
 }
 
 /// `None`: disabled.

@@ -20,8 +20,17 @@ impl Fixture {
 
     fn with(checked: bool, panic_threshold: u8) -> Self {
         let second = Duration::from_secs(1);
-        let health =
-            Health { probe: Probe::Tcp, interval: second, timeout: second, rise: 2, fall: 3 };
+        let health = Health {
+            probe: Probe::Tcp,
+            port: None,
+            host: None,
+            interval: second,
+            interval_unhealthy: second,
+            timeout: second,
+            rise: 2,
+            fall: 3,
+            skip_when_busy: false,
+        };
         let settings = config::Cluster {
             name: "api".into(),
             policy: Policy::RoundRobin,
@@ -58,7 +67,7 @@ impl Fixture {
     fn probe(&mut self, port: u16, passed: bool) {
         let id = self.backend(port).id;
         let result = if passed { Ok(()) } else { Err("refused".into()) };
-        let report = ProbeReport { at: SystemTime::UNIX_EPOCH, result };
+        let report = ProbeReport { at: SystemTime::UNIX_EPOCH, round_trip: Duration::ZERO, result };
         self.event(Event::Probed { id, report });
     }
 

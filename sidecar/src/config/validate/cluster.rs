@@ -63,16 +63,23 @@ impl Judge {
             "preserve" => Some(HostPolicy::Preserve),
             "target" => Some(HostPolicy::Target),
             literal => {
-                let authority = literal.parse::<http::uri::Authority>();
-                let plain = authority.is_ok_and(|parsed| !parsed.as_str().contains('@'));
-                match HeaderValue::from_str(literal) {
-                    Ok(value) if plain => Some(HostPolicy::Literal(value)),
-                    _ => {
-                        let accepted = "\"auto\", \"preserve\", \"target\" or a host to send";
-                        self.refuse(path, literal, accepted)
-                    }
-                }
+                let accepted = "\"auto\", \"preserve\", \"target\" or a host to send";
+                self.literal_host(literal, path, accepted).map(HostPolicy::Literal)
             }
+        }
+    }
+
+    pub(super) fn literal_host(
+        &mut self,
+        text: &str,
+        path: KeyPath,
+        accepted: &str,
+    ) -> Option<HeaderValue> {
+        let authority = text.parse::<http::uri::Authority>();
+        let plain = authority.is_ok_and(|parsed| !parsed.as_str().contains('@'));
+        match HeaderValue::from_str(text) {
+            Ok(value) if plain => Some(value),
+            _ => self.refuse(path, text, accepted),
         }
     }
 }

@@ -2,6 +2,7 @@
 
 mod cluster;
 mod health;
+mod http_probe;
 mod listener;
 mod source;
 

@@ -1,0 +1,137 @@
+//! One probe of one endpoint.
+//!
+//! Each kind has a file; [`answer`] judges what an HTTP backend said. A probe opens a connection
+//! of its own: one from a pool would hide a backend that no longer accepts.
+
+mod answer;
+mod grpc;
+mod http;
+mod tcp;
+mod udp;
+
+use std::borrow::Cow;
+use std::future::Future;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use ::http::HeaderValue;
+
+use crate::cluster::Endpoint;
+use crate::config::{Health, HostPolicy, Probe};
+use crate::net::{Address, dial};
+
+const AGENT: HeaderValue =
+    HeaderValue::from_static(concat!("outrigger/", env!("CARGO_PKG_VERSION"), " health check"));
+
+/// Runs a probe, and says how long its round trip took: from request to answer, of `tcp` to the
+/// connection. The error says what is wrong. Takes as long as the backend does.
+pub async fn run(
+    health: &Health,
+    endpoint: &Endpoint,
+    host: &HostPolicy,
+) -> Result<Duration, String> {
+    let endpoint = probed(endpoint, health.port)?;
+    match &health.probe {
+        Probe::Tcp => tcp::run(&endpoint.address).await,
+        Probe::Udp(probe) => {
+            let wait = udp::LONGEST_SILENCE.min(health.timeout / 2);
+            udp::run(socket_address(&endpoint.address)?, probe, wait).await
+        }
+        Probe::Http(probe) => {
+            http::run(&endpoint.address, probe_host(health, &endpoint, host), probe).await
+        }
+        Probe::Grpc { service } => {
+            grpc::run(&endpoint.address, probe_host(health, &endpoint, host), service).await
+        }
+    }
+}
+
+/// The endpoint at the port that is asked.
+fn probed(endpoint: &Endpoint, port: Option<u16>) -> Result<Cow<'_, Endpoint>, String> {
+    let Some(port) = port else { return Ok(Cow::Borrowed(endpoint)) };
+    let mut address = socket_address(&endpoint.address)?;
+    address.set_port(port);
+    Ok(Cow::Owned(Endpoint { address: Address::Tcp(address), ..endpoint.clone() }))
+}
+
+fn socket_address(address: &Address) -> Result<SocketAddr, String> {
+    match address {
+        Address::Tcp(address) => Ok(*address),
+        Address::Unix(_) => Err("a unix socket has no port to probe".into()),
+    }
+}
+
+/// There is no request whose Host could be kept.
+fn probe_host(health: &Health, endpoint: &Endpoint, policy: &HostPolicy) -> HeaderValue {
+    match (&health.host, policy) {
+        (Some(own), _) => own.clone(),
+        (None, HostPolicy::Literal(literal)) => literal.clone(),
+        (None, HostPolicy::Auto | HostPolicy::Preserve | HostPolicy::Target) => endpoint.host(),
+    }
+}
+
+async fn connect(address: &Address) -> Result<dial::Stream, String> {
+    dial::connect(address, None).await.map_err(|error| format!("connect: {error}"))
+}
+
+/// What `work` gives, which needs the connection to be driven, or why the connection failed.
+async fn over<T>(
+    connection: impl Future<Output = Result<(), String>>,
+    work: impl Future<Output = Result<T, String>>,
+) -> Result<T, String> {
+    tokio::pin!(connection, work);
+    tokio::select! {
+        biased;
+        done = &mut work => done,
+        // An answer may have been read before the connection ended.
+        ended = &mut connection => match ended {
+            Ok(()) => work.await,
+            Err(error) => Err(error),
+        },
+    }
+}
+
+/// An error and what is behind it.
+fn describe(error: &dyn std::error::Error) -> String {
+    match error.source() {
+        Some(source) => format!("{error}: {source}"),
+        None => error.to_string(),
+    }
+}
+
+/// The beginning of what a backend said, fit for a line of text.
+fn excerpt(bytes: &[u8]) -> String {
+    const LONGEST: usize = 60;
+    match bytes.get(..LONGEST) {
+        Some(beginning) => format!("\"{}…\"", beginning.escape_ascii()),
+        None => format!("\"{}\"", bytes.escape_ascii()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn endpoint(address: &str, target: Option<&str>) -> Endpoint {
+        let address = address.parse().unwrap();
+        Endpoint { address, target: target.map(Into::into), weight: 256, priority: 0 }
+    }
+
+    #[test]
+    fn a_port_of_its_own_is_asked_and_named() {
+        let named = endpoint("10.0.0.1:80", Some("a.internal"));
+        let probed_at = probed(&named, Some(8081)).unwrap();
+        assert_eq!(probed_at.address.to_string(), "10.0.0.1:8081");
+        assert_eq!(probed_at.host(), "a.internal:8081");
+        assert_eq!(probed(&named, None).unwrap().host(), "a.internal");
+        let unix = endpoint("unix:/run/a.sock", None);
+        assert!(probed(&unix, None).is_ok());
+        assert_eq!(probed(&unix, Some(80)).unwrap_err(), "a unix socket has no port to probe");
+    }
+
+    #[test]
+    fn excerpts_are_short_and_printable() {
+        assert_eq!(excerpt(b"ok\n\x1b[2J"), r#""ok\n\x1b[2J""#);
+        assert_eq!(excerpt(&[b'a'; 1000]), format!("\"{}…\"", "a".repeat(60)));
+    }
+}
