@@ -5,6 +5,7 @@
 //! Whoever reads does so without a lock; whoever has something to say sends an [`Event`].
 //! Nothing here opens a socket, asks DNS or knows HTTP.
 
+pub mod affinity;
 mod backend;
 mod endpoint;
 mod pick;
