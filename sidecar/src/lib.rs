@@ -17,5 +17,6 @@ pub mod health;
 pub mod net;
 pub mod proxy;
 pub mod shutdown;
+pub mod state;
 pub mod telemetry;
 pub mod upstream;

@@ -25,6 +25,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("health", &["cluster", "config", "net"]),
     ("upstream", &["cluster", "config", "net"]),
     ("proxy", &["cluster", "upstream", "config", "net", "shutdown", "telemetry"]),
+    ("state", &["cluster", "config"]),
     ("admin", &["cluster", "config", "net", "shutdown", "telemetry"]),
 ];
 

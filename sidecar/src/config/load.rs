@@ -13,7 +13,7 @@ use super::{Config, schema, validate};
 
 /// Sections of the file; a variable whose name starts with another word is not ours, such as
 /// the OUTRIGGER_PORT that Kubernetes sets for a Service of that name.
-const SECTIONS: [&str; 6] = ["admin", "runtime", "log", "dns", "listeners", "clusters"];
+const SECTIONS: [&str; 7] = ["admin", "runtime", "log", "dns", "affinity", "listeners", "clusters"];
 
 /// A configuration and the text form it came from.
 #[derive(Debug)]

@@ -13,6 +13,7 @@ mod units;
 mod validate;
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -32,6 +33,7 @@ pub struct Config {
     pub runtime: Runtime,
     pub log: Log,
     pub dns: Dns,
+    pub affinity: Affinity,
     pub listeners: Vec<Listener>,
     /// Sorted by name; every cluster that a listener names is here.
     pub clusters: Vec<Arc<Cluster>>,
@@ -45,6 +47,8 @@ pub struct Admin {
 #[derive(Debug, Clone)]
 pub struct Runtime {
     pub workers: usize,
+    /// `None`: nothing outlives a restart.
+    pub state_dir: Option<PathBuf>,
     pub shutdown_grace: Duration,
     pub start_timeout: Duration,
 }
@@ -62,6 +66,12 @@ pub struct Dns {
     pub timeout: Duration,
     pub min_ttl: Duration,
     pub max_ttl: Duration,
+}
+
+/// What all clusters with affinity share.
+#[derive(Debug, Clone)]
+pub struct Affinity {
+    pub secret_file: Option<PathBuf>,
 }
 
 #[derive(Debug, Clone)]

@@ -1,9 +1,10 @@
-//! Values that are text in the file: durations, percentages, addresses.
+//! Values that are text in the file: durations, percentages, addresses, paths.
 //!
 //! Each keeps what was written, so that `outrigger config show` gives it back, and says what it
 //! accepts once, for the schema and for error messages alike.
 
 use std::borrow::Cow;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
@@ -61,6 +62,11 @@ text!(
     AddressText,
     "\"ip:port\", \"[v6]:port\" or \"unix:/path\""
 );
+text!(
+    /// The path of a file or directory.
+    PathText,
+    "a path, absolute or from the working directory, not empty"
+);
 
 impl DurationText {
     pub(super) fn parse(&self) -> Option<Duration> {
@@ -87,6 +93,13 @@ impl PercentText {
 impl AddressText {
     pub(super) fn parse(&self) -> Option<Address> {
         self.0.parse().ok()
+    }
+}
+
+impl PathText {
+    pub(super) fn parse(&self) -> Option<PathBuf> {
+        let possible = !self.0.trim().is_empty() && !self.0.contains('\0');
+        possible.then(|| PathBuf::from(&self.0))
     }
 }
 
@@ -120,6 +133,16 @@ mod tests {
         assert_eq!(parse("unix:/run/a.sock").as_deref(), Some("unix:/run/a.sock"));
         for bad in ["localhost:80", "127.0.0.1", "unix:relative", ":80", "127.0.0.1:65536"] {
             assert_eq!(parse(bad), None, "{bad}");
+        }
+    }
+
+    #[test]
+    fn paths_are_not_empty() {
+        for good in ["/var/lib/outrigger", "state", "../a b"] {
+            assert_eq!(PathText(good.into()).parse(), Some(good.into()));
+        }
+        for bad in ["", " ", "a\0b"] {
+            assert_eq!(PathText(bad.into()).parse(), None, "{bad:?}");
         }
     }
 }

@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 pub use cluster::*;
 pub use health::*;
 
-use super::units::{AddressText, DurationText, TimeoutText};
+use super::units::{AddressText, DurationText, PathText, TimeoutText};
 
 /// Configuration of one Outrigger.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -31,6 +31,8 @@ pub struct Raw {
     pub log: Log,
     /// How names are resolved, for every cluster with a `dns` or `dns_srv` source.
     pub dns: Dns,
+    /// How clients stay with their backends, for every cluster with cookies.
+    pub affinity: Affinity,
     /// Local addresses that the app sends its traffic to, by name.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub listeners: BTreeMap<String, Listener>,
@@ -53,6 +55,10 @@ pub struct Runtime {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 64))]
     pub workers: Option<u16>,
+    /// Directory for what outlives a restart, such as the affinity secret; made if it is missing.
+    /// By default there is none and nothing does.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub state_dir: Option<PathText>,
     /// How long a stopping sidecar waits for requests in flight. Kubernetes kills at 30 s.
     pub shutdown_grace: DurationText,
     /// How long readiness waits for a first answer of discovery and probes, and how long
@@ -100,6 +106,16 @@ pub struct Dns {
     pub min_ttl: DurationText,
     /// Answers are asked again no later than this, whatever their TTL.
     pub max_ttl: DurationText,
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Affinity {
+    /// File with the secret that signs cookies, the same on every instance: one line of at least
+    /// 32 characters, a second one for a secret that still verifies. By default one is made in
+    /// `runtime.state_dir`, or in memory.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub secret_file: Option<PathText>,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -177,6 +193,7 @@ impl Default for Runtime {
     fn default() -> Self {
         Self {
             workers: None,
+            state_dir: None,
             shutdown_grace: DurationText("25s".into()),
             start_timeout: DurationText("5s".into()),
         }

@@ -7,13 +7,14 @@ mod listener;
 mod source;
 
 use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
 use std::thread;
 use std::time::Duration;
 
 use super::error::KeyPath;
 use super::raw::{self, Raw};
-use super::units::{AddressText, DurationText, PercentText, TimeoutText};
-use super::{Admin, Config, Dns, Log, Runtime};
+use super::units::{AddressText, DurationText, PathText, PercentText, TimeoutText};
+use super::{Admin, Affinity, Config, Dns, Log, Runtime};
 use crate::net::Address;
 
 /// Answers of DNS are not asked for more often than this.
@@ -30,12 +31,13 @@ pub(super) fn validate(raw: &Raw) -> Result<Config, Vec<Fault>> {
     let admin = judge.admin(&raw.admin, &root.key("admin"));
     let runtime = judge.runtime(&raw.runtime, &root.key("runtime"));
     let dns = judge.dns(&raw.dns, &root.key("dns"));
+    let affinity = judge.affinity(&raw.affinity, &root.key("affinity"));
     let listeners = judge.listeners(raw, &root.key("listeners"));
     let clusters = judge.clusters(&raw.clusters, &root.key("clusters"));
     let log = Log { level: raw.log.level, format: raw.log.format };
     match (admin, runtime, dns, judge.faults.is_empty()) {
         (Some(admin), Some(runtime), Some(dns), true) => {
-            Ok(Config { admin, runtime, log, dns, listeners, clusters })
+            Ok(Config { admin, runtime, log, dns, affinity, listeners, clusters })
         }
         _ => Err(judge.faults),
     }
@@ -76,6 +78,12 @@ impl Judge {
         text.parse().or_else(|| self.refuse(path, &text.0, AddressText::ACCEPTS))
     }
 
+    /// What is left out is `None`, as is what was refused.
+    fn path(&mut self, text: Option<&PathText>, path: KeyPath) -> Option<PathBuf> {
+        let text = text?;
+        text.parse().or_else(|| self.refuse(path, &text.0, PathText::ACCEPTS))
+    }
+
     fn admin(&mut self, raw: &raw::Admin, path: &KeyPath) -> Option<Admin> {
         Some(Admin { listen: self.address(&raw.listen, path.key("listen"))? })
     }
@@ -83,12 +91,18 @@ impl Judge {
     fn runtime(&mut self, raw: &raw::Runtime, path: &KeyPath) -> Option<Runtime> {
         let shutdown_grace = self.duration(&raw.shutdown_grace, path.key("shutdown_grace"));
         let start_timeout = self.duration(&raw.start_timeout, path.key("start_timeout"));
+        let state_dir = self.path(raw.state_dir.as_ref(), path.key("state_dir"));
         let cores = thread::available_parallelism().map_or(1, usize::from);
         Some(Runtime {
             workers: raw.workers.map_or(cores.min(2), usize::from),
+            state_dir,
             shutdown_grace: shutdown_grace?,
             start_timeout: start_timeout?,
         })
+    }
+
+    fn affinity(&mut self, raw: &raw::Affinity, path: &KeyPath) -> Affinity {
+        Affinity { secret_file: self.path(raw.secret_file.as_ref(), path.key("secret_file")) }
     }
 
     fn dns(&mut self, raw: &raw::Dns, path: &KeyPath) -> Option<Dns> {
