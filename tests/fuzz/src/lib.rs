@@ -9,6 +9,16 @@ pub mod hyper;
 pub mod intended;
 pub mod message;
 
+#[path = "../../../sidecar/src/cluster"]
+pub mod cluster {
+    pub mod affinity {
+        pub mod keyring;
+        pub mod token;
+
+        pub use keyring::Tags;
+    }
+}
+
 #[path = "../../../sidecar/src/net"]
 pub mod net {
     pub mod buffer;
@@ -17,6 +27,7 @@ pub mod net {
 #[path = "../../../sidecar/src/proxy"]
 pub mod proxy {
     pub mod http {
+        pub mod cookie;
         mod path;
 
         /// See `path::canonical`.
