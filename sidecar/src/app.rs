@@ -16,6 +16,7 @@ use tokio::time::Instant;
 
 use crate::admin::{self, Admin};
 use crate::cluster::Cluster;
+use crate::cluster::affinity::Keyring;
 use crate::config::Config;
 use crate::discovery::dns::{DnsError, Resolver, Ttls};
 use crate::net::Address;
@@ -23,6 +24,7 @@ use crate::net::backoff::Backoff;
 use crate::net::listen::Socket;
 use crate::proxy::worker::{self, Listener};
 use crate::shutdown::{self, Guards, Phase};
+use crate::state::{self, StateError};
 use crate::telemetry::metrics::{Metrics, TOUCH};
 use crate::{config, discovery, health};
 
@@ -33,6 +35,8 @@ pub enum StartError {
     Bind { who: String, address: Address, error: io::Error },
     #[error(transparent)]
     Dns(#[from] DnsError),
+    #[error(transparent)]
+    State(#[from] StateError),
     #[error("metrics: {0}")]
     Metrics(#[from] metrics_exporter_prometheus::BuildError),
     #[error("threads cannot be started: {0}")]
@@ -60,9 +64,11 @@ impl Sidecar {
         let (phase, phases) = watch::channel(Phase::Running);
         let guards = Guards::default();
 
+        let keyring = keyring(config)?;
+
         let admin_socket = bind("admin", &config.admin.listen)?;
         let admin_address = address(&admin_socket, "admin", &config.admin.listen)?;
-        let clusters = start_clusters(config, &resolver, &metrics);
+        let clusters = start_clusters(config, &resolver, &metrics, keyring.as_ref());
         let listeners = config
             .listeners
             .iter()
@@ -113,16 +119,28 @@ impl Sidecar {
     }
 }
 
+/// What signs cookies, where some cluster sets them.
+fn keyring(config: &Config) -> Result<Option<Arc<Keyring>>, StateError> {
+    if !config.has_cookies() {
+        return Ok(None);
+    }
+    let (keyring, from) = state::load_keyring(config)?;
+    tracing::info!("{from}");
+    Ok(Some(Arc::new(keyring)))
+}
+
 fn start_clusters(
     config: &Config,
     resolver: &Arc<Resolver>,
     metrics: &Arc<Metrics>,
+    keyring: Option<&Arc<Keyring>>,
 ) -> Vec<Arc<Cluster>> {
     let ttls = Ttls::new(&config.dns);
     let slots = health::Slots::default();
     let start = |settings: &Arc<config::Cluster>| {
         let timeout = config.runtime.start_timeout;
-        let (cluster, mut task) = Cluster::new(Arc::clone(settings), timeout, metrics);
+        let (cluster, mut task) =
+            Cluster::new(Arc::clone(settings), timeout, metrics, keyring.cloned());
         // Before the first request, which may come as soon as there is a socket.
         if let Some(endpoints) = discovery::known(&settings.source) {
             task.seed(endpoints);

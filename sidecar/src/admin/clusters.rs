@@ -4,8 +4,9 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use serde::{Deserialize, Serialize};
+use tokio::time::Instant;
 
-use crate::cluster::{Cluster, Entry, ProbeReport, State, WEIGHT_ONE};
+use crate::cluster::{Cluster, Entry, Leaving, ProbeReport, State, WEIGHT_ONE};
 
 #[derive(Debug, Serialize, Deserialize)]
 pub struct ClustersView {
@@ -34,14 +35,27 @@ pub struct BackendView {
     pub priority: u16,
     pub weight: WeightView,
     pub in_flight: u32,
-    /// No policy of this version measures it.
+    /// Average time to the head of an answer, with more weight for late ones; null before the
+    /// first.
     pub ewma_seconds: Option<f64>,
     pub source: String,
     pub last_probe: Option<ProbeView>,
-    /// RFC 3339; no backend of this version drains.
+    /// RFC 3339; when what is left of its work is ended by force.
     pub drain_deadline: Option<String>,
+    /// How far its drain is; null while it does not drain.
+    pub drain: Option<DrainView>,
     /// No order can be given to this version.
     pub orders: Vec<serde_json::Value>,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+pub struct DrainView {
+    /// Whether nothing of its work is left, and nothing will come.
+    pub done: bool,
+    /// Whether work whose affinity names it may still arrive.
+    pub affinity: bool,
+    /// How much of its work was ended by force.
+    pub forced: u32,
 }
 
 /// Fractions come from a weight that several addresses of a target share.
@@ -83,26 +97,61 @@ impl BackendView {
     fn of(entry: &Entry, source: &str) -> Self {
         let backend = &entry.backend;
         let last_probe = backend.last_probe();
-        let reason = match (entry.state, &last_probe) {
-            (State::Ready, _) => String::new(),
-            (State::Pending, _) => "not probed yet".into(),
-            (State::Unhealthy, Some(report)) => report.result.clone().err().unwrap_or_default(),
-            (State::Unhealthy, None) => String::new(),
-        };
-        let weight = f64::from(backend.endpoint.weight) / f64::from(WEIGHT_ONE);
+        let weight = |weight: u32| f64::from(weight) / f64::from(WEIGHT_ONE);
         Self {
             name: backend.name.to_string(),
-            state: entry.state.name().into(),
-            reason,
+            state: entry.state().name().into(),
+            reason: reason(entry, last_probe.as_deref()),
             priority: backend.endpoint.priority,
-            weight: WeightView { configured: weight, effective: weight },
+            weight: WeightView {
+                configured: weight(backend.endpoint.weight),
+                effective: weight(entry.weight),
+            },
             in_flight: backend.in_flight(),
-            ewma_seconds: None,
+            ewma_seconds: backend.ewma().map(|ewma| ewma.as_secs_f64()),
             source: source.into(),
             last_probe: last_probe.as_deref().map(ProbeView::of),
-            drain_deadline: None,
+            drain_deadline: entry.leaving.map(|leaving| rfc3339(wall(leaving.deadline))),
+            drain: entry.leaving.map(|leaving| DrainView::of(entry, leaving)),
             orders: Vec::new(),
         }
+    }
+}
+
+/// Why it is not ready.
+fn reason(entry: &Entry, last_probe: Option<&ProbeReport>) -> String {
+    match (entry.state(), entry.ejection) {
+        (State::Ready, _) => String::new(),
+        (State::Pending, _) => "not probed yet".into(),
+        (State::Unhealthy, _) => {
+            last_probe.and_then(|report| report.result.clone().err()).unwrap_or_default()
+        }
+        (State::Ejected, Some(ejection)) => {
+            let until = rfc3339(wall(ejection.until));
+            format!("{} until {until}", ejection.reason.name())
+        }
+        (State::Ejected, None) => "stalled: it takes work and answers none".into(),
+        (State::Draining, _) => match entry.leaving {
+            Some(leaving) if leaving.done => "drained".into(),
+            Some(leaving) => leaving.cause.describe().into(),
+            None => String::new(),
+        },
+    }
+}
+
+impl DrainView {
+    fn of(entry: &Entry, leaving: Leaving) -> Self {
+        let affinity = leaving.keeps_affinity;
+        Self { done: leaving.done, affinity, forced: entry.backend.forced() }
+    }
+}
+
+/// The wall clock's time of an instant.
+fn wall(at: Instant) -> SystemTime {
+    let now = Instant::now();
+    match at.checked_duration_since(now) {
+        Some(ahead) => SystemTime::now() + ahead,
+        None => SystemTime::now() - now.duration_since(at),
     }
 }
 

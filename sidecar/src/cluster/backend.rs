@@ -1,14 +1,24 @@
 //! Backends: live endpoints with their measurements.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::{Duration, SystemTime};
 
 use arc_swap::ArcSwapOption;
 use http::HeaderValue;
+use tokio::time::Instant;
 
+use super::affinity::Tags;
 use super::endpoint::Endpoint;
+use super::limits::Gate;
+use super::load::{Counts, Load};
+use super::outcomes::{Alarm, Outcomes};
+use crate::balancer::Ewma;
 use crate::telemetry::metrics::{BackendMetrics, Metrics, Outcome};
+
+/// What an attempt that failed counts as, at least, in the average of latencies: an error comes
+/// fast, and whoever fails fast must not look like whoever is fast.
+pub(super) const PENALTY: Duration = Duration::from_secs(1);
 
 /// What a pick returns. The facts in it never change: a new weight or target name makes a new
 /// `Backend` that shares the measurements of the old one.
@@ -21,42 +31,74 @@ pub struct Backend {
     pub endpoint: Endpoint,
     /// How a Host header names this backend: its target and port, or else its address.
     pub host: HeaderValue,
+    /// The hash of its name, by which keyed picks know it on every sidecar.
+    pub(super) key: u64,
+    /// What cookies call it; `None` where there are none.
+    pub tags: Option<Tags>,
     measurements: Arc<Measurements>,
+}
+
+/// What all backends of a cluster share.
+#[derive(Debug)]
+pub(super) struct Shared {
+    pub(super) cluster: Arc<str>,
+    pub(super) metrics: Arc<Metrics>,
+    pub(super) affinity: Option<Arc<super::affinity::Keyring>>,
+    /// `None`: real traffic is not judged.
+    pub(super) alarm: Option<Arc<Alarm>>,
+    /// `None`: there is no bound.
+    pub(super) gate: Option<Arc<Gate>>,
+    /// What measured times count from.
+    pub(super) epoch: Instant,
 }
 
 /// Written by workers and probes as things happen, read by whoever balances or reports.
 #[derive(Debug)]
 struct Measurements {
-    in_flight: AtomicU32,
-    successes: AtomicU32,
+    load: Load,
+    outcomes: Outcomes,
+    ewma: Ewma,
     connections: AtomicU32,
+    /// Whether somebody is trying if it has recovered from what it was ejected for.
+    trial: AtomicBool,
+    /// Work that was ended by force since its drain began.
+    forced: AtomicU32,
     last_probe: ArcSwapOption<ProbeReport>,
     metrics: Arc<BackendMetrics>,
+    gate: Option<Arc<Gate>>,
+    epoch: Instant,
 }
 
 /// The latest probe, for people.
 #[derive(Debug, Clone)]
 pub struct ProbeReport {
     pub at: SystemTime,
-    /// From request to answer, of `tcp` to the connection; of a failure, how long it took.
-    pub round_trip: Duration,
     /// Why it failed.
     pub result: Result<(), String>,
+    /// From the question to the answer.
+    pub round_trip: Duration,
 }
 
 impl Backend {
     /// A backend that was not known before.
-    pub(super) fn new(id: u64, endpoint: Endpoint, cluster: &str, metrics: &Metrics) -> Self {
+    pub(super) fn new(id: u64, endpoint: Endpoint, shared: &Shared) -> Self {
         let name: Arc<str> = endpoint.address.to_string().into();
         let measurements = Measurements {
-            in_flight: AtomicU32::new(0),
-            successes: AtomicU32::new(0),
+            load: Load::default(),
+            outcomes: Outcomes::new(shared.alarm.clone()),
+            ewma: Ewma::default(),
             connections: AtomicU32::new(0),
+            trial: AtomicBool::new(false),
+            forced: AtomicU32::new(0),
             last_probe: ArcSwapOption::empty(),
-            metrics: metrics.backend(cluster, &name),
+            metrics: shared.metrics.backend(&shared.cluster, &name),
+            gate: shared.gate.clone(),
+            epoch: shared.epoch,
         };
         let host = endpoint.host();
-        Self { id, name, host, endpoint, measurements: Arc::new(measurements) }
+        let key = crate::balancer::hash(name.as_bytes());
+        let tags = shared.affinity.as_ref().map(|keyring| keyring.tags(&shared.cluster, &name));
+        Self { id, name, host, key, tags, endpoint, measurements: Arc::new(measurements) }
     }
 
     /// The same backend with what discovery says of it now.
@@ -65,6 +107,8 @@ impl Backend {
             id: self.id,
             name: Arc::clone(&self.name),
             host: endpoint.host(),
+            key: self.key,
+            tags: self.tags,
             endpoint,
             measurements: Arc::clone(&self.measurements),
         }
@@ -76,24 +120,94 @@ impl Backend {
 
     /// Attempts in progress, of all workers.
     pub fn in_flight(&self) -> u32 {
-        self.measurements.in_flight.load(Ordering::Relaxed)
+        self.measurements.load.in_flight()
     }
 
-    /// Attempts that succeeded, of all workers; it wraps.
+    pub(super) fn counts(&self) -> Counts {
+        self.measurements.load.counts()
+    }
+
+    /// Attempts that ended well, of all workers; it wraps.
     pub fn successes(&self) -> u32 {
-        self.measurements.successes.load(Ordering::Relaxed)
+        let (_, answered_failures) = self.failures();
+        self.counts().answered.wrapping_sub(answered_failures)
     }
 
-    pub(super) fn begin(&self) {
-        self.measurements.in_flight.fetch_add(1, Ordering::Relaxed);
+    /// All failures, and those that came with an answer or after it.
+    pub(super) fn failures(&self) -> (u32, u32) {
+        self.measurements.outcomes.failures()
     }
 
-    pub(super) fn end(&self, outcome: Outcome) {
-        self.measurements.in_flight.fetch_sub(1, Ordering::Relaxed);
-        if outcome == Outcome::Success {
-            self.measurements.successes.fetch_add(1, Ordering::Relaxed);
+    pub(super) fn is_suspect(&self) -> bool {
+        self.measurements.outcomes.is_suspect()
+    }
+
+    pub(super) fn forgive(&self) {
+        self.measurements.outcomes.forgive();
+    }
+
+    /// An attempt begins; false when it may have no more of them.
+    pub(super) fn begin(&self) -> bool {
+        match &self.measurements.gate {
+            None => self.measurements.load.begin(),
+            Some(gate) => return gate.begin(&self.measurements.load),
         }
+        true
+    }
+
+    /// The head of an answer is here, so long after the attempt began. `penalty`: it is a failure,
+    /// or asks to be left alone for so long.
+    pub(super) fn answered(&self, took: Duration, penalty: Option<Duration>, now: Instant) {
+        self.measurements.load.answer();
+        self.observe(took.max(penalty.unwrap_or_default()), now);
+    }
+
+    pub(super) fn end(&self, outcome: Outcome, answered: bool) {
+        self.measurements.load.end(answered);
+        self.measurements.outcomes.count(self.id, outcome, answered);
         self.metrics().outcome(outcome).increment(1);
+        if let Some(gate) = &self.measurements.gate {
+            gate.end();
+        }
+    }
+
+    /// An attempt that ended without an answer: it counts for the time that it took, and as a
+    /// penalty if it was the backend's fault.
+    pub(super) fn unanswered(&self, took: Duration, failed: bool, now: Instant) {
+        let sample = if failed { took.max(PENALTY) } else { took };
+        // That somebody did not wait long says nothing.
+        if failed || self.ewma().is_some_and(|usual| sample > usual) {
+            self.observe(sample, now);
+        }
+    }
+
+    fn observe(&self, sample: Duration, now: Instant) {
+        self.measurements.ewma.observe(sample, self.millis(now));
+    }
+
+    /// How long it takes to the head of an answer: the average at the time of the last one.
+    pub fn ewma(&self) -> Option<Duration> {
+        self.measurements.ewma.get()
+    }
+
+    /// As `ewma`, decayed since then.
+    pub(super) fn expected(&self, now: Instant) -> Option<Duration> {
+        self.measurements.ewma.read(self.millis(now))
+    }
+
+    /// Milliseconds since the cluster's epoch; they wrap.
+    fn millis(&self, now: Instant) -> u32 {
+        now.duration_since(self.measurements.epoch).as_millis() as u32
+    }
+
+    /// Whether the caller is the one who may try it.
+    pub(super) fn begin_trial(&self) -> bool {
+        let trial = &self.measurements.trial;
+        !trial.load(Ordering::Relaxed) && !trial.swap(true, Ordering::AcqRel)
+    }
+
+    pub(super) fn end_trial(&self) {
+        self.measurements.trial.store(false, Ordering::Release);
     }
 
     /// Open connections, of all workers.
@@ -101,18 +215,41 @@ impl Backend {
         self.measurements.connections.load(Ordering::Relaxed)
     }
 
-    /// Counts a connection for as long as the guard lives.
-    pub fn connected(self: &Arc<Self>) -> ConnectionGuard {
-        self.measurements.connections.fetch_add(1, Ordering::Relaxed);
+    /// Counts a connection for as long as the guard lives; `None` when there are as many as there
+    /// may be.
+    pub fn connect(self: &Arc<Self>) -> Option<ConnectionGuard> {
+        let connections = &self.measurements.connections;
+        match &self.measurements.gate {
+            None => drop(connections.fetch_add(1, Ordering::Relaxed)),
+            Some(gate) if gate.connect(connections) => {}
+            Some(_) => return None,
+        }
         self.metrics().connections.increment(1);
-        ConnectionGuard(Arc::clone(self))
+        Some(ConnectionGuard(Arc::clone(self)))
+    }
+
+    /// Work that was ended by force since its drain began.
+    pub fn forced(&self) -> u32 {
+        self.measurements.forced.load(Ordering::Relaxed)
+    }
+
+    /// Counts work that is ended by force.
+    pub fn force(&self) {
+        self.measurements.forced.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(super) fn forget_forced(&self) {
+        self.measurements.forced.store(0, Ordering::Relaxed);
     }
 
     pub fn last_probe(&self) -> Option<Arc<ProbeReport>> {
         self.measurements.last_probe.load_full()
     }
 
-    pub(super) fn probed(&self, report: ProbeReport) {
+    pub(super) fn probed(&self, report: ProbeReport, now: Instant) {
+        if report.result.is_ok() {
+            self.measurements.ewma.seed(report.round_trip, self.millis(now));
+        }
         self.measurements.last_probe.store(Some(Arc::new(report)));
     }
 }
@@ -123,6 +260,10 @@ pub struct ConnectionGuard(Arc<Backend>);
 
 impl Drop for ConnectionGuard {
     fn drop(&mut self) {
-        self.0.measurements.connections.fetch_sub(1, Ordering::Relaxed);
+        let measurements = &self.0.measurements;
+        measurements.connections.fetch_sub(1, Ordering::Relaxed);
+        if let Some(gate) = &measurements.gate {
+            gate.disconnect();
+        }
     }
 }

@@ -7,9 +7,22 @@
 
 pub mod affinity;
 mod backend;
+mod budget;
+mod candidates;
+mod drain;
 mod endpoint;
+mod keyed;
+mod limits;
+mod load;
+mod member;
+mod members;
+mod order;
+mod outcomes;
+mod outlier;
 mod pick;
+mod slow_start;
 mod snapshot;
+mod stall;
 mod task;
 
 use std::sync::Arc;
@@ -20,53 +33,91 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 
 pub use backend::{Backend, ConnectionGuard, ProbeReport};
+pub use budget::Budget;
+pub use drain::{Cut, Leaving};
 pub use endpoint::{Endpoint, MAX_ENDPOINTS, WEIGHT_ONE};
-pub use pick::{NoPick, Pick, Picker};
-pub use snapshot::{Entry, Snapshot, State};
+pub use limits::{Gate, Waiting};
+pub use order::{Carried, Order, OrderError, What};
+pub use outlier::Ejection;
+pub use pick::{Key, NoPick, Pick, Picker, Wish};
+pub use snapshot::{Entry, Snapshot, State, Verdict};
 pub use task::{ClusterTask, Event};
 
-use crate::config;
+use affinity::{Keyring, Learned};
+use backend::Shared;
+use outcomes::Alarm;
+
+use crate::config::{self, AffinityKey};
 use crate::telemetry::metrics::{ClusterMetrics, Metrics, STATES};
 
 /// Events that wait for the task of a cluster. Senders wait when it is full, except those that
 /// have a later chance to say the same.
 const EVENTS: usize = 1024;
+/// How long a learned key without a TTL is remembered.
+const LEARNED: Duration = Duration::from_secs(24 * 3600);
 
 /// A cluster as the rest of the sidecar holds it.
 #[derive(Debug)]
 pub struct Cluster {
     pub settings: Arc<config::Cluster>,
     pub metrics: Arc<ClusterMetrics>,
+    pub budget: Budget,
+    /// `None`: there is no bound.
+    pub gate: Option<Arc<Gate>>,
+    /// `None`: no key is learned.
+    pub learned: Option<Learned>,
+    /// Signs and verifies cookies; `None` where there are none.
+    pub keyring: Option<Arc<Keyring>>,
     snapshot: ArcSwap<Snapshot>,
     events: mpsc::Sender<Event>,
     version: watch::Receiver<u64>,
 }
 
 impl Cluster {
-    /// A cluster and the task that writes its snapshots, to be run by the caller.
+    /// A cluster and the task that writes its snapshots, to be run by the caller. The keyring is
+    /// for clusters whose clients have cookies.
     pub fn new(
         settings: Arc<config::Cluster>,
         start_timeout: Duration,
         metrics: &Arc<Metrics>,
+        keyring: Option<Arc<Keyring>>,
     ) -> (Arc<Self>, ClusterTask) {
         let (events, inbox) = mpsc::channel(EVENTS);
         let (announce, version) = watch::channel(0);
+        let epoch = Instant::now();
+        let affinity = &settings.affinity;
         let cluster = Arc::new(Self {
             metrics: metrics.cluster(&settings.name, settings.source.kind()),
+            budget: Budget::new(&settings.retry),
+            gate: settings.limits.any().then(|| Arc::new(Gate::new(&settings.limits))),
+            learned: affinity.learns().then(|| Learned::new(affinity.ttl.unwrap_or(LEARNED))),
+            keyring: keyring.filter(|_| matches!(affinity.key, AffinityKey::Cookie(_))),
             snapshot: ArcSwap::from_pointee(Snapshot::default()),
-            events,
+            events: events.clone(),
             version,
             settings,
         });
-        let pending_until = Instant::now() + start_timeout;
-        let task = ClusterTask::new(
-            Arc::clone(&cluster),
-            inbox,
-            announce,
-            Arc::clone(metrics),
-            pending_until,
-        );
+        let settings = &cluster.settings;
+        let alarm = settings.outlier.as_ref().map(|rules| {
+            let (consecutive, consecutive_connect) = (rules.consecutive, rules.consecutive_connect);
+            Arc::new(Alarm { events, consecutive, consecutive_connect })
+        });
+        let shared = Shared {
+            cluster: Arc::clone(&settings.name),
+            metrics: Arc::clone(metrics),
+            affinity: cluster.keyring.clone(),
+            alarm,
+            gate: cluster.gate.clone(),
+            epoch,
+        };
+        let pending_until = epoch + start_timeout;
+        let task = ClusterTask::new(Arc::clone(&cluster), inbox, announce, shared, pending_until);
         (cluster, task)
+    }
+
+    /// Whether there is room for another request, whatever backend it goes to.
+    fn has_room(&self) -> bool {
+        self.gate.as_ref().is_none_or(|gate| gate.has_room())
     }
 
     pub fn name(&self) -> &str {
@@ -87,18 +138,19 @@ impl Cluster {
     pub fn events(&self) -> mpsc::Sender<Event> {
         self.events.clone()
     }
+
     /// Sets the gauges that follow from the current view.
     pub fn report(&self) {
         let snapshot = self.snapshot();
-        self.metrics.eligible.set(snapshot.candidates.indices.len() as f64);
+        self.metrics.eligible.set(snapshot.candidates.eligible as f64);
         self.metrics.panic.set(f64::from(u8::from(snapshot.candidates.panic)));
         for entry in &snapshot.entries {
             let backend = &entry.backend;
             let metrics = backend.metrics();
             for (name, gauge) in STATES.iter().zip(&metrics.states) {
-                gauge.set(f64::from(u8::from(*name == entry.state.name())));
+                gauge.set(f64::from(u8::from(*name == entry.state().name())));
             }
-            metrics.weight.set(f64::from(backend.endpoint.weight) / f64::from(WEIGHT_ONE));
+            metrics.weight.set(f64::from(entry.weight) / f64::from(WEIGHT_ONE));
             metrics.in_flight.set(f64::from(backend.in_flight()));
             metrics.connections_active.set(f64::from(backend.connections()));
         }

@@ -1,136 +1,157 @@
-//! An immutable view of a cluster: its backends, their state, and who may be picked.
+//! An immutable view of a cluster: its backends, the facts about them, and who may be picked.
 
 use std::sync::Arc;
 use std::time::SystemTime;
 
 use super::backend::Backend;
-use crate::balancer::Weights;
+use super::candidates::Candidates;
+use super::drain::{Cause, Cut, Leaving};
+use super::keyed::Keyed;
+use super::outlier::Ejection;
 
 /// Published whole by the cluster's task; what a reader holds never changes under it.
 #[derive(Debug, Default)]
 pub struct Snapshot {
     /// Counts up by one with every snapshot; 0 before the first.
     pub version: u64,
-    /// Every backend, in the order of addresses.
+    /// Every backend, in the order of addresses; those that drain are still there.
     pub entries: Box<[Entry]>,
-    /// The ids of all backends, sorted.
-    ids: Box<[u64]>,
+    /// The ids of all backends with their places in `entries`, sorted.
+    by_id: Box<[(u64, usize)]>,
+    /// What cookies call the backends, with their places, sorted; empty without cookies.
+    by_tag: Box<[(u64, usize)]>,
     /// Who may be picked now.
     pub candidates: Candidates,
+    /// Where hashed keys lead; `None` where keys are not hashed, or before the first table.
+    pub keyed: Option<Arc<Keyed>>,
     /// Whether discovery has answered at all.
     pub answered: bool,
     /// Since when the source has failed to confirm this set.
     pub stale_since: Option<SystemTime>,
 }
 
-/// One backend and the facts about it.
+/// One backend and the facts about it: several may hold at once.
 #[derive(Debug, Clone)]
 pub struct Entry {
     pub backend: Arc<Backend>,
-    pub state: State,
+    pub probe: Verdict,
+    pub ejection: Option<Ejection>,
+    /// Whether one request may find out if an ejected backend has recovered.
+    pub on_trial: bool,
+    /// Whether it takes work and answers none.
+    pub stalled: bool,
+    pub leaving: Option<Leaving>,
+    /// When work that it has is ended by force.
+    pub cut: Cut,
+    /// What picks use, in 256ths.
+    pub weight: u32,
 }
 
 /// What the active checks say.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum State {
+pub enum Verdict {
     /// Failed its probes.
     Unhealthy,
     /// Not probed yet.
     Pending,
     /// Not probed at all, or healthy.
+    Healthy,
+}
+
+/// What is shown of a backend: the first that holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum State {
+    Draining,
+    Unhealthy,
+    Ejected,
+    Pending,
     Ready,
 }
 
 impl State {
     pub fn name(self) -> &'static str {
         match self {
+            Self::Draining => "draining",
             Self::Unhealthy => "unhealthy",
+            Self::Ejected => "ejected",
             Self::Pending => "pending",
             Self::Ready => "ready",
         }
     }
 }
 
-/// The backends that picks choose from: all of one tier.
-#[derive(Debug, Default, PartialEq, Eq)]
-pub struct Candidates {
-    /// Places in [`Snapshot::entries`].
-    pub indices: Box<[usize]>,
-    /// The ids of the backends, in the order of `indices`.
-    pub ids: Box<[u64]>,
-    /// In the order of `indices`.
-    pub weights: Weights,
-    /// Whether they are used although their probes fail.
-    pub panic: bool,
-}
-
-/// What the choice of candidates depends on beside the entries.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Rules {
-    /// Whether failing backends are better than none.
-    pub panic_allowed: bool,
-    /// Whether the sidecar has just started and first verdicts are worth waiting for.
-    pub probes_awaited: bool,
-}
-
-impl Candidates {
-    /// Ready backends of the lowest-numbered tier that has any. Without one, once first verdicts
-    /// are no longer awaited: all backends, when none of them was ever probed; or else, in panic,
-    /// those that fail their probes, the lowest tier first.
-    pub(super) fn choose(entries: &[Entry], rules: Rules) -> Self {
-        if let Some(ready) = Self::tier_of(entries, State::Ready, false) {
-            return ready;
+impl Entry {
+    pub fn state(&self) -> State {
+        match self.probe {
+            _ if self.leaving.is_some() => State::Draining,
+            Verdict::Unhealthy => State::Unhealthy,
+            _ if self.ejection.is_some() || self.stalled => State::Ejected,
+            Verdict::Pending => State::Pending,
+            Verdict::Healthy => State::Ready,
         }
-        let pending = entries.iter().filter(|entry| entry.state == State::Pending).count();
-        let doubted = match pending {
-            0 if rules.panic_allowed => Self::tier_of(entries, State::Unhealthy, true),
-            0 => None,
-            _ if rules.probes_awaited => None,
-            all if all == entries.len() => Self::tier_of(entries, State::Pending, false),
-            _ if rules.panic_allowed => Self::tier_of(entries, State::Unhealthy, true),
-            _ => None,
-        };
-        doubted.unwrap_or_default()
     }
 
-    /// The lowest-numbered tier that has backends in `state`. Weight 0 is the last resort of
-    /// its tier: such backends are used when there are no others in it, in equal shares.
-    fn tier_of(entries: &[Entry], state: State, panic: bool) -> Option<Self> {
-        let usable = |entry: &&Entry| entry.state == state;
-        let tier = entries.iter().filter(usable).map(|e| e.backend.endpoint.priority).min()?;
-        let member = |entry: &Entry| usable(&entry) && entry.backend.endpoint.priority == tier;
-        let weighted = entries.iter().any(|e| member(e) && e.backend.endpoint.weight > 0);
-        let indices: Box<[usize]> = entries
-            .iter()
-            .enumerate()
-            .filter(|(_, e)| member(e) && (!weighted || e.backend.endpoint.weight > 0))
-            .map(|(index, _)| index)
-            .collect();
-        Some(Self {
-            ids: indices.iter().map(|index| entries[*index].backend.id).collect(),
-            weights: Weights::new(
-                indices.iter().map(|index| entries[*index].backend.endpoint.weight),
-            ),
-            indices,
-            panic,
-        })
+    /// Whether nothing speaks against new work.
+    pub(super) fn is_eligible(&self) -> bool {
+        self.state() == State::Ready
+    }
+
+    /// Whether work whose affinity names it may arrive.
+    fn takes_affinity(&self) -> bool {
+        let stays = self.leaving.is_none_or(|leaving| leaving.keeps_affinity);
+        stays && self.probe == Verdict::Healthy && self.ejection.is_none() && !self.stalled
     }
 }
 
 impl Snapshot {
     pub(super) fn new(version: u64, entries: Box<[Entry]>, candidates: Candidates) -> Self {
-        let mut ids: Box<[u64]> = entries.iter().map(|entry| entry.backend.id).collect();
-        ids.sort_unstable();
-        Self { version, entries, ids, candidates, answered: false, stale_since: None }
+        let mut by_id: Box<[_]> =
+            entries.iter().enumerate().map(|(index, entry)| (entry.backend.id, index)).collect();
+        by_id.sort_unstable();
+        let tags = |(index, entry): (usize, &Entry)| {
+            let tags = entry.backend.tags;
+            tags.into_iter().flat_map(|tags| tags.all()).map(move |tag| (tag, index))
+        };
+        let mut by_tag: Box<[_]> = entries.iter().enumerate().flat_map(tags).collect();
+        by_tag.sort_unstable();
+        Self { version, entries, by_id, by_tag, candidates, ..Self::default() }
     }
 
-    /// Whether a backend of this id is a member.
-    pub fn contains(&self, id: u64) -> bool {
-        self.ids.binary_search(&id).is_ok()
+    /// The place of the backend with this id.
+    pub fn find(&self, id: u64) -> Option<usize> {
+        find(&self.by_id, id)
+    }
+
+    /// The place of the backend that a cookie calls by this.
+    pub fn find_tag(&self, tag: u64) -> Option<usize> {
+        find(&self.by_tag, tag)
+    }
+
+    /// Whether affinity may lead to the backend at this place: there is nothing against it, or
+    /// everyone uses it for want of better ones.
+    pub(super) fn may_stay(&self, index: usize) -> bool {
+        self.entries[index].takes_affinity()
+            || self.candidates.panic && self.candidates.indices.contains(&index)
+    }
+
+    /// Whether discovery knows of nobody.
+    pub(super) fn is_empty(&self) -> bool {
+        let removed = |leaving: Leaving| leaving.cause == Cause::Removal;
+        self.entries.iter().all(|entry| entry.leaving.is_some_and(removed))
+    }
+
+    /// Whether connections to the backend with this id may be kept for later.
+    pub fn keeps(&self, id: u64) -> bool {
+        self.find(id).is_some_and(|index| self.entries[index].leaving.is_none())
     }
 
     /// Whether every first answer is here: of discovery, and of a probe of each backend.
     pub fn settled(&self) -> bool {
-        self.answered && self.entries.iter().all(|entry| entry.state != State::Pending)
+        self.answered && self.entries.iter().all(|entry| entry.probe != Verdict::Pending)
     }
+}
+
+fn find(sorted: &[(u64, usize)], key: u64) -> Option<usize> {
+    let place = sorted.binary_search_by_key(&key, |(key, _)| *key).ok()?;
+    Some(sorted[place].1)
 }

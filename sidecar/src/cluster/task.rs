@@ -1,27 +1,30 @@
 //! The single writer of a cluster's snapshots.
 //!
-//! Every rule about the state of backends is in [`ClusterTask::apply`], which takes an event and
-//! a time and has no other input: no socket, no clock, no chance.
+//! Every rule about the state of backends is in [`ClusterTask::apply`] and [`ClusterTask::tick`],
+//! which take an event and a time and have no other input: no socket, no clock, no chance.
 
-use std::collections::BTreeMap;
+mod sweep;
+
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 
-use super::backend::{Backend, ProbeReport};
-use super::endpoint::{Endpoint, MAX_ENDPOINTS};
-use super::snapshot::{Candidates, Entry, Rules, Snapshot, State};
+use super::backend::{ProbeReport, Shared};
+use super::budget::Ledger;
+use super::candidates::{Candidates, Rules};
+use super::drain::Cut;
+use super::endpoint::Endpoint;
+use super::keyed::{Keyed, Tables};
+use super::members::Members;
+use super::order::{Order, Replies};
+use super::snapshot::{Entry, Snapshot};
 use super::{Cluster, EVENTS};
-use crate::net::Address;
-use crate::telemetry::metrics::Metrics;
+use crate::telemetry::metrics::{DrainResult, EjectionReason};
 
 /// Snapshots follow each other no faster than this; what happens in between is folded together.
 const PUBLISH_EVERY: Duration = Duration::from_millis(10);
-/// A backend that leaves keeps its measurements for this long, should it come back. Below ten
-/// minutes less the exporter's own delay, after which the series of a gone backend must be gone.
-const REMEMBER: Duration = Duration::from_secs(180);
 
 /// Something that may change a cluster.
 #[derive(Debug)]
@@ -32,6 +35,14 @@ pub enum Event {
     DiscoveryFailed { at: SystemTime, error: String },
     /// A probe of the backend with this id ended.
     Probed { id: u64, report: ProbeReport },
+    /// Traffic has met too many failures in a row at the backend with this id.
+    Suspect { id: u64 },
+    /// The request that was to show whether an ejected backend has recovered has shown it.
+    Trial { id: u64, passed: bool },
+    /// An operator wants something.
+    Order(Order),
+    /// A table for hashed keys is ready.
+    Built(Arc<Keyed>),
 }
 
 /// Owns everything about a cluster that changes.
@@ -40,10 +51,11 @@ pub struct ClusterTask {
     cluster: Arc<Cluster>,
     inbox: mpsc::Receiver<Event>,
     announce: watch::Sender<u64>,
-    metrics: Arc<Metrics>,
-    members: BTreeMap<Address, Member>,
-    departed: BTreeMap<Address, (Arc<Backend>, Instant)>,
-    next_id: u64,
+    shared: Shared,
+    members: Members,
+    ledger: Ledger,
+    tables: Tables,
+    replies: Replies,
     answered: bool,
     stale_since: Option<SystemTime>,
     /// When backends that were never probed are used for want of others.
@@ -51,14 +63,9 @@ pub struct ClusterTask {
     /// Whether the published snapshot is out of date.
     changed: bool,
     published: Option<Instant>,
-}
-
-#[derive(Debug)]
-struct Member {
-    backend: Arc<Backend>,
-    state: State,
-    /// Probes in a row that speak against `state`.
-    streak: u16,
+    swept: Instant,
+    /// When weights that grow were last published.
+    grown: Instant,
 }
 
 impl ClusterTask {
@@ -66,22 +73,26 @@ impl ClusterTask {
         cluster: Arc<Cluster>,
         inbox: mpsc::Receiver<Event>,
         announce: watch::Sender<u64>,
-        metrics: Arc<Metrics>,
+        shared: Shared,
         pending_until: Instant,
     ) -> Self {
+        let now = shared.epoch;
         Self {
+            tables: Tables::new(cluster.settings.affinity.hashes()),
             cluster,
             inbox,
             announce,
-            metrics,
-            members: BTreeMap::new(),
-            departed: BTreeMap::new(),
-            next_id: 1,
+            shared,
+            members: Members::default(),
+            ledger: Ledger::new(now),
+            replies: Replies::default(),
             answered: false,
             stale_since: None,
             pending_until,
             changed: false,
             published: None,
+            swept: now,
+            grown: now,
         }
     }
 
@@ -106,6 +117,12 @@ impl ClusterTask {
                 self.apply(event, now);
             }
             self.tick(now);
+            if let Some(members) = self.tables.wanted(now) {
+                let events = self.cluster.events();
+                tokio::task::spawn_blocking(move || {
+                    let _ = events.blocking_send(Event::Built(Arc::new(members.build())));
+                });
+            }
         }
     }
 
@@ -114,16 +131,26 @@ impl ClusterTask {
         match event {
             Event::Discovered { at, endpoints } => self.discovered(at, endpoints, now),
             Event::DiscoveryFailed { at, error } => self.discovery_failed(at, &error),
-            Event::Probed { id, report } => self.probed(id, report),
+            Event::Probed { id, report } => self.probed(id, report, now),
+            Event::Suspect { id } => self.suspect(id, now),
+            Event::Trial { id, passed } => self.tried(id, passed, now),
+            Event::Order(order) => self.order(order, now),
+            Event::Built(keyed) => {
+                self.tables.built(keyed);
+                self.changed = true;
+            }
         }
     }
 
     /// Lets time pass, and publishes what has changed.
     pub(super) fn tick(&mut self, now: Instant) {
-        self.departed.retain(|_, (_, until)| *until > now);
         if self.published.is_some_and(|at| at < self.pending_until && self.pending_until <= now) {
             self.changed = true;
         }
+        if now >= self.swept + sweep::EVERY {
+            self.sweep(now);
+        }
+        self.changed |= self.members.release(now);
         let due = self.published.is_none_or(|at| at + PUBLISH_EVERY <= now);
         if self.changed && due {
             self.publish(now);
@@ -135,100 +162,56 @@ impl ClusterTask {
         let published = self.published?;
         let publish = self.changed.then_some(published + PUBLISH_EVERY);
         let pending = (published < self.pending_until).then_some(self.pending_until);
-        let forget = self.departed.values().map(|(_, until)| *until).min();
-        [publish, pending, forget].into_iter().flatten().min()
+        let forget = self.members.next_forgotten();
+        let sweep = self.members.iter().next().map(|_| self.swept + sweep::EVERY);
+        [publish, pending, forget, sweep].into_iter().flatten().min()
     }
 
     fn discovered(&mut self, at: SystemTime, endpoints: Vec<Endpoint>, now: Instant) {
         let (endpoints, left_out) = Endpoint::merge(endpoints);
-        let metrics = Arc::clone(&self.cluster.metrics);
+        let cluster = Arc::clone(&self.cluster);
+        let (name, metrics) = (cluster.name(), &cluster.metrics);
         if left_out > 0 {
-            tracing::warn!(
-                cluster = self.cluster.name(),
-                left_out,
-                "discovery gave too many endpoints"
-            );
+            tracing::warn!(cluster = name, left_out, "discovery gave too many endpoints");
         }
         let since_epoch = at.duration_since(SystemTime::UNIX_EPOCH);
         metrics.last_success.set(since_epoch.unwrap_or_default().as_secs_f64());
 
-        let unchanged = self.answered
-            && self.members.values().map(|member| &member.backend.endpoint).eq(endpoints.values());
+        let unchanged = self.answered && self.members.are(&endpoints);
         if unchanged {
             metrics.updates_unchanged.increment(1);
         } else {
             metrics.updates_changed.increment(1);
-            self.replace_members(endpoints, now);
+            let (total, late) = (endpoints.len(), self.answered);
+            let change =
+                self.members.replace(endpoints, &cluster.settings, &self.shared, late, now);
+            let (joined, left) = (change.joined, change.left);
+            tracing::info!(cluster = name, joined, left, total, "backends changed");
+            metrics.drain(DrainResult::Cancelled).increment(change.returned as u64);
         }
         self.changed |= !unchanged || self.stale_since.is_some();
         self.answered = true;
         self.stale_since = None;
     }
 
-    fn replace_members(&mut self, endpoints: BTreeMap<Address, Endpoint>, now: Instant) {
-        let cluster = self.cluster.name();
-        let mut before = std::mem::take(&mut self.members);
-        let (mut joined, total) = (0, endpoints.len());
-        for (address, endpoint) in endpoints {
-            let member = match before.remove(&address) {
-                Some(member) if member.backend.endpoint == endpoint => member,
-                Some(member) => {
-                    let backend = Arc::new(member.backend.with_endpoint(endpoint));
-                    Member { backend, ..member }
-                }
-                None => {
-                    joined += 1;
-                    let backend = match self.departed.remove(&address) {
-                        Some((known, _)) => known.with_endpoint(endpoint),
-                        None => {
-                            self.next_id += 1;
-                            Backend::new(self.next_id, endpoint, cluster, &self.metrics)
-                        }
-                    };
-                    let checked = self.cluster.settings.health.is_some();
-                    let state = if checked { State::Pending } else { State::Ready };
-                    Member { backend: Arc::new(backend), state, streak: 0 }
-                }
-            };
-            self.members.insert(address, member);
-        }
-        tracing::info!(cluster, joined, left = before.len(), total, "backends changed");
-        for (address, member) in before {
-            self.departed.insert(address, (member.backend, now + REMEMBER));
-        }
-        while self.departed.len() > MAX_ENDPOINTS {
-            self.departed.pop_first();
-        }
-    }
-
     fn discovery_failed(&mut self, at: SystemTime, error: &str) {
         self.cluster.metrics.updates_failed.increment(1);
         if self.stale_since.is_none() {
-            let (cluster, kept) = (self.cluster.name(), self.members.len());
+            let (cluster, kept) = (self.cluster.name(), self.members.iter().count());
             tracing::warn!(cluster, error, kept, "discovery failed, keeping the last answer");
             self.stale_since = Some(at);
             self.changed = true;
         }
     }
 
-    fn probed(&mut self, id: u64, report: ProbeReport) {
+    fn probed(&mut self, id: u64, report: ProbeReport, now: Instant) {
         let Some(health) = &self.cluster.settings.health else { return };
         // A late verdict about a backend that has left is of no use.
-        let Some(member) = self.members.values_mut().find(|m| m.backend.id == id) else { return };
-        let passed = report.result.is_ok();
+        let Some(member) = self.members.get_mut(id) else { return };
         let metrics = &self.cluster.metrics;
+        let passed = report.result.is_ok();
         if passed { &metrics.probes_passed } else { &metrics.probes_failed }.increment(1);
-
-        let needed = match (member.state, passed) {
-            (State::Ready, true) | (State::Unhealthy, false) => None,
-            (State::Pending, _) => Some(1),
-            (State::Unhealthy, true) => Some(health.rise),
-            (State::Ready, false) => Some(health.fall),
-        };
-        member.streak = if needed.is_some() { member.streak + 1 } else { 0 };
-        if needed.is_some_and(|needed| member.streak >= needed) {
-            member.state = if passed { State::Ready } else { State::Unhealthy };
-            member.streak = 0;
+        if member.probed(&report, health, now) {
             let (cluster, backend) = (self.cluster.name(), &member.backend.name);
             match &report.result {
                 Ok(()) => tracing::info!(cluster, %backend, "healthy"),
@@ -236,33 +219,93 @@ impl ClusterTask {
             }
             self.changed = true;
         }
-        member.backend.probed(report);
+        member.backend.probed(report, now);
     }
 
     fn publish(&mut self, now: Instant) {
-        let entries: Box<[Entry]> = self
-            .members
-            .values()
-            .map(|member| Entry { backend: Arc::clone(&member.backend), state: member.state })
-            .collect();
+        let settings = &self.cluster.settings;
+        let mut entries: Box<[Entry]> =
+            self.members.iter().map(|member| member.entry(settings, now)).collect();
         let rules = Rules {
-            panic_allowed: self.cluster.settings.panic_threshold > 0,
+            panic_threshold: settings.panic_threshold,
             probes_awaited: now < self.pending_until,
         };
         let candidates = Candidates::choose(&entries, rules);
+        if candidates.panic {
+            // Whoever is used for want of better ones keeps its work.
+            candidates.indices.iter().for_each(|index| entries[*index].cut = Cut::Never);
+        }
         let before = self.cluster.snapshot.load();
         if candidates.panic && !before.candidates.panic {
             let cluster = self.cluster.name();
-            tracing::warn!(cluster, "every backend fails its probes, using them all the same");
+            tracing::warn!(cluster, "too few eligible backends, using doubted ones too");
         }
+        self.tables.follow(&entries, &candidates);
         let version = before.version + 1;
         let mut snapshot = Snapshot::new(version, entries, candidates);
+        snapshot.keyed = self.tables.current();
         snapshot.answered = self.answered;
         snapshot.stale_since = self.stale_since;
         self.cluster.snapshot.store(Arc::new(snapshot));
         self.announce.send_replace(version);
+        self.replies.send();
         self.changed = false;
         self.published = Some(now);
+    }
+
+    /// Takes a backend out for a while, if it may be: not too many, and not the last.
+    fn eject(&mut self, id: u64, reason: EjectionReason, now: Instant) {
+        let Some(rules) = &self.cluster.settings.outlier else { return };
+        if !sweep::may_eject(&self.members, id, rules) {
+            return;
+        }
+        let Some(member) = self.members.get_mut(id) else { return };
+        let length = member.record.eject(reason, rules, now);
+        member.backend.forgive();
+        self.cluster.metrics.ejection(reason).increment(1);
+        let (cluster, backend) = (self.cluster.name(), &member.backend.name);
+        let (reason, length) = (reason.name(), humantime::format_duration(length));
+        tracing::warn!(cluster, %backend, reason, %length, "ejected");
+        self.changed = true;
+    }
+
+    fn suspect(&mut self, id: u64, now: Instant) {
+        // It may have been forgiven since.
+        if self.members.get_mut(id).is_some_and(|member| member.backend.is_suspect()) {
+            self.eject(id, EjectionReason::Consecutive, now);
+        }
+    }
+
+    fn tried(&mut self, id: u64, passed: bool, now: Instant) {
+        let Some(member) = self.members.get_mut(id) else { return };
+        member.backend.end_trial();
+        if member.record.ejection.is_none() {
+            return;
+        }
+        if passed {
+            member.recovered(now);
+            let (cluster, backend) = (self.cluster.name(), &member.backend.name);
+            tracing::info!(cluster, %backend, "recovered from its ejection");
+            self.changed = true;
+        } else {
+            member.record.ejection = None;
+            self.eject(id, EjectionReason::Trial, now);
+            self.changed = true;
+        }
+    }
+
+    fn order(&mut self, order: Order, now: Instant) {
+        let default = self.cluster.settings.drain.timeout;
+        let done = order.carry_out(&mut self.members, default, now);
+        if let Ok(outcome) = &done {
+            let cluster = self.cluster.name();
+            tracing::info!(cluster, backend = %outcome.backend, "{}", order.describe());
+            if outcome.cancelled {
+                self.cluster.metrics.drain(DrainResult::Cancelled).increment(1);
+            }
+            self.changed = true;
+        }
+        self.replies.add(order, done, self.changed);
     }
 }
 

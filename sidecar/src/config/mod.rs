@@ -6,6 +6,7 @@
 mod error;
 mod health;
 mod load;
+mod policies;
 pub mod raw;
 mod schema;
 mod source;
@@ -20,6 +21,7 @@ use std::time::Duration;
 pub use error::{Place, Problem, Problems};
 pub use health::{Expected, Health, HttpProbe, JsonCondition, Probe, UdpProbe};
 pub use load::{Loaded, load, load_defaults, load_text};
+pub use policies::{Affinity, AffinityBy, AffinityKey, Drain, Limits, OnLeaving, Outlier, Retry};
 pub use schema::schema;
 
 use crate::balancer::Policy;
@@ -33,10 +35,19 @@ pub struct Config {
     pub runtime: Runtime,
     pub log: Log,
     pub dns: Dns,
-    pub affinity: Affinity,
+    pub affinity: AffinitySecret,
     pub listeners: Vec<Listener>,
     /// Sorted by name; every cluster that a listener names is here.
     pub clusters: Vec<Arc<Cluster>>,
+}
+
+impl Config {
+    /// Whether some cluster keeps its clients by cookies.
+    pub fn has_cookies(&self) -> bool {
+        let by_cookie =
+            |cluster: &Arc<Cluster>| matches!(cluster.affinity.key, AffinityKey::Cookie(_));
+        self.clusters.iter().any(by_cookie)
+    }
 }
 
 #[derive(Debug, Clone)]
@@ -70,7 +81,7 @@ pub struct Dns {
 
 /// What all clusters with affinity share.
 #[derive(Debug, Clone)]
-pub struct Affinity {
+pub struct AffinitySecret {
     pub secret_file: Option<PathBuf>,
 }
 
@@ -121,8 +132,14 @@ pub struct Cluster {
     pub source: Source,
     pub health: Option<Health>,
     pub timeouts: ClusterTimeouts,
-    /// At least 1.
-    pub attempts: usize,
+    pub retry: Retry,
+    /// `None`: real traffic is not judged.
+    pub outlier: Option<Outlier>,
+    pub drain: Drain,
+    pub affinity: Affinity,
+    pub limits: Limits,
+    /// `None`: everyone has its full share at once.
+    pub slow_start: Option<Duration>,
 }
 
 /// Which Host a backend is sent.

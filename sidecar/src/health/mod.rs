@@ -12,7 +12,7 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, sleep_until};
 
-use crate::cluster::{Backend, Cluster, Event, ProbeReport, State};
+use crate::cluster::{Backend, Cluster, Event, ProbeReport, Verdict};
 use crate::config::Health;
 
 /// Probes under way at a time, over all clusters.
@@ -134,9 +134,8 @@ impl Prober {
 
     fn is_healthy(&self) -> bool {
         let snapshot = self.cluster.snapshot();
-        let address = &self.backend.endpoint.address;
-        let place = snapshot.entries.binary_search_by(|e| e.backend.endpoint.address.cmp(address));
-        place.is_ok_and(|place| snapshot.entries[place].state == State::Ready)
+        let place = snapshot.find(self.backend.id);
+        place.is_some_and(|place| snapshot.entries[place].probe == Verdict::Healthy)
     }
 }
 

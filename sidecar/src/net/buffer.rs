@@ -17,6 +17,8 @@ pub struct Buffer {
     memory: Vec<u8>,
     start: usize,
     end: usize,
+    /// From where on used bytes are kept.
+    held: Option<usize>,
     /// Whether the latest read took all the room there was, so that there may be more.
     filled: bool,
 }
@@ -36,15 +38,27 @@ impl Buffer {
         self.start = (self.start + bytes).min(self.end);
     }
 
-    /// Where the window starts: see [`Buffer::rewind`].
-    pub fn mark(&self) -> usize {
-        self.start
+    /// Keeps what is used from here on, so that it can be had again: see [`Buffer::rewind`].
+    pub fn hold(&mut self) {
+        self.held = Some(self.start);
     }
 
-    /// Makes what was used since `mark` unused again. Between the two may be uses or reads, not
-    /// both: a read makes room for itself.
-    pub fn rewind(&mut self, mark: usize) {
-        self.start = mark.min(self.start);
+    /// Makes what was used since `hold` unused again; false when it was more than there is room
+    /// for beside what had to be read.
+    pub fn rewind(&mut self) -> bool {
+        let Some(held) = self.held else { return false };
+        self.start = held;
+        true
+    }
+
+    /// Whether all that was used since `hold` is still there.
+    pub fn holds(&self) -> bool {
+        self.held.is_some()
+    }
+
+    /// Ends `hold`.
+    pub fn release(&mut self) {
+        self.held = None;
     }
 
     /// Reads once, 0 at the end of the stream. It is an error to read on while 64 KiB are unused.
@@ -73,18 +87,29 @@ impl Buffer {
     }
 
     fn make_room(&mut self) {
-        if self.is_empty() {
-            (self.start, self.end) = (0, 0);
+        if self.end == LARGE && self.held.is_some_and(|held| held < self.start) {
+            self.held = None;
         }
-        if self.end > self.memory.len() / 2 && self.start > 0 {
-            self.memory.copy_within(self.start..self.end, 0);
-            (self.start, self.end) = (0, self.end - self.start);
+        let first = self.held.unwrap_or(self.start);
+        if first == self.end {
+            self.shift(first);
+        }
+        if self.end > self.memory.len() / 2 && first > 0 {
+            self.memory.copy_within(first..self.end, 0);
+            self.shift(first);
         }
         if self.memory.is_empty() {
             self.memory.resize(SMALL, 0);
         } else if self.memory.len() < LARGE && (self.filled || self.end == self.memory.len()) {
             self.memory.resize(LARGE, 0);
         }
+    }
+
+    /// Counts from `first` on.
+    fn shift(&mut self, first: usize) {
+        self.start -= first;
+        self.end -= first;
+        self.held = self.held.map(|held| held - first);
     }
 }
 
@@ -135,21 +160,32 @@ mod tests {
     #[test]
     fn used_bytes_can_be_taken_back() {
         let mut buffer = Buffer::default();
+        fill(&mut buffer, b"before");
+        buffer.consume(6);
         fill(&mut buffer, b"abcdef");
-        let mark = buffer.mark();
-        buffer.consume(4);
-        buffer.rewind(mark);
-        assert_eq!(buffer.unused(), b"abcdef");
+        buffer.hold();
+        buffer.consume(6);
+        // Reads in between do not write over them.
+        fill(&mut buffer, &[7; 20_000]);
+        buffer.consume(10_000);
+        assert!(buffer.rewind());
+        assert_eq!(&buffer.unused()[..6], b"abcdef");
+        buffer.release();
+        assert!(!buffer.rewind());
     }
 
     #[test]
-    fn what_was_read_since_is_not_lost() {
+    fn what_is_kept_gives_way_to_what_has_to_be_read() {
         let mut buffer = Buffer::default();
-        fill(&mut buffer, b"abcdef");
-        buffer.consume(6);
-        let mark = buffer.mark();
-        fill(&mut buffer, b"next");
-        buffer.rewind(mark);
-        assert_eq!(buffer.unused(), b"next");
+        buffer.hold();
+        let mut passed = 0;
+        while passed < 200_000 {
+            let read = fill(&mut buffer, &[7; 3_000]);
+            assert!(read > 0);
+            buffer.consume(read);
+            passed += read;
+        }
+        assert!(!buffer.rewind());
+        assert_eq!(buffer.memory.len(), LARGE);
     }
 }

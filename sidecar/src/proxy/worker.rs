@@ -7,13 +7,12 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread::{self, JoinHandle};
-use std::time::Duration;
 
 use futures_util::FutureExt;
 use tokio::runtime::{Builder, LocalOptions};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
 use tokio::task::spawn_local;
-use tokio::time::Instant;
+use tokio::time::MissedTickBehavior;
 
 use super::http::{Date, Destination, LocalCluster, Routes, Site, serve};
 use super::timer::Timers;
@@ -24,11 +23,10 @@ use crate::net::dial::{StdStream, Stream};
 use crate::net::listen::{Accepted, Acceptor, Socket};
 use crate::shutdown::{Guard, Guards, Phase};
 use crate::telemetry::metrics::{ListenerMetrics, RouteMetrics};
+use crate::upstream;
 
 /// Connections on their way from one worker to another.
 const HANDED_OVER: usize = 1024;
-/// How often idle connections to backends are looked through.
-const SWEEP: Duration = Duration::from_millis(250);
 
 /// A listener as all workers see it.
 #[derive(Debug)]
@@ -255,14 +253,13 @@ impl Worker {
         });
     }
 
-    /// Closes connections to backends that are idle for too long or gone.
+    /// Ends connections and work that are to end.
     async fn sweep(self: Rc<Self>) {
-        let mut ticks = tokio::time::interval(SWEEP);
+        let mut ticks = tokio::time::interval(upstream::TICK);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
-            ticks.tick().await;
-            for cluster in &self.clusters {
-                cluster.pool.sweep(&cluster.cluster.snapshot(), Instant::now());
-            }
+            let now = ticks.tick().await;
+            self.clusters.iter().for_each(|cluster| cluster.sweep(now));
         }
     }
 }

@@ -4,6 +4,8 @@
 //! The newest connection is taken first: the others grow old and go, and a kept-alive connection
 //! that was just used is the least likely to have been closed by the other side.
 
+mod work;
+
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::io;
@@ -16,6 +18,8 @@ use tokio::time::Instant;
 use crate::cluster::{Backend, ConnectionGuard, Snapshot};
 use crate::net::dial;
 use crate::net::wire::Wire;
+
+pub use work::{Signal, TICK, Work, Works};
 
 /// A connection that nobody used for this long is closed: below the 60 s and more that servers
 /// commonly wait, so that we are the side that closes.
@@ -46,12 +50,31 @@ pub struct Connection {
     _open: ConnectionGuard,
 }
 
+/// Why there is no connection.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// There are as many as there may be.
+    #[error("as many connections as there may be")]
+    Full,
+    #[error(transparent)]
+    Failed(#[from] io::Error),
+}
+
 impl Connection {
     /// Opens a connection; boxed, because each request moves it several times.
-    pub async fn open(backend: &Arc<Backend>, timeout: Option<Duration>) -> io::Result<Box<Self>> {
+    pub async fn open(
+        backend: &Arc<Backend>,
+        timeout: Option<Duration>,
+    ) -> Result<Box<Self>, OpenError> {
+        let open = backend.connect().ok_or(OpenError::Full)?;
         let stream = dial::connect(&backend.endpoint.address, timeout).await?;
-        let (backend, open) = (backend.id, backend.connected());
-        Ok(Box::new(Self { wire: Wire::new(stream), reused: false, backend, _open: open }))
+        let wire = Wire::new(stream);
+        Ok(Box::new(Self { wire, reused: false, backend: backend.id, _open: open }))
+    }
+
+    /// The id of its backend.
+    pub fn backend(&self) -> u64 {
+        self.backend
     }
 
     /// Whether the backend has neither closed it nor said anything unasked.
@@ -85,14 +108,19 @@ impl Pool {
         }
     }
 
+    /// Closes everything.
+    pub fn clear(&self) {
+        self.idle.borrow_mut().clear();
+    }
+
     /// Closes what was idle for too long, what the other side has closed, and everything to
-    /// backends that have left.
+    /// backends that leave or have left.
     pub fn sweep(&self, members: &Snapshot, now: Instant) {
         self.idle.borrow_mut().retain(|backend, connections| {
             connections.retain_mut(|idle| {
                 now.duration_since(idle.since) < IDLE && idle.connection.is_quiet()
             });
-            !connections.is_empty() && members.contains(*backend)
+            !connections.is_empty() && members.keeps(*backend)
         });
     }
 }

@@ -21,7 +21,8 @@ async fn a_body_that_could_not_be_written_is_still_there_for_the_next_backend() 
     })
     .await;
     let both = format!("endpoints = [{{ address = \"unix:{}\" }}, ", path.display());
-    let config = config(&[echo.address], "").replace("endpoints = [", &both);
+    let never_ejected = "[clusters.api.outlier]\nenabled = false";
+    let config = config(&[echo.address], never_ejected).replace("endpoints = [", &both);
     let sidecar = Sidecar::start(&config).await;
     let sent_again = || sidecar.metric("outrigger_retries_total", &[("result", "success")]);
     let mut requests = 0;

@@ -101,6 +101,11 @@ impl Tags {
         self.0[0]
     }
 
+    /// What cookies of any key call it. The place of a key that is not there holds 0.
+    pub(crate) fn all(self) -> impl Iterator<Item = u64> {
+        self.0.into_iter().filter(|tag| *tag != 0)
+    }
+
     /// What cookies of the key of that number call it; see `Verified::key`.
     pub fn of(&self, key: usize) -> Option<u64> {
         self.0.get(key).copied()

@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::Health;
+use super::{Affinity, Drain, Health, Limits, Outlier, Retry, SlowStart};
 use crate::balancer::Policy;
 use crate::config::units::{AddressText, PercentText, TimeoutText};
 
@@ -17,8 +17,9 @@ pub struct Cluster {
     /// target's name), `preserve`, `target`, or a literal. Probes use it too.
     #[serde(default = "auto")]
     pub host: String,
-    /// With `0%` nobody gets traffic while every backend fails its probes; otherwise the
-    /// failing ones do.
+    /// When less than this share of a tier is eligible, its ejected backends are used again. With
+    /// `0%` nobody gets traffic while every backend fails its probes; otherwise the failing ones
+    /// do.
     #[serde(default = "half")]
     pub panic_threshold: PercentText,
     /// Where the endpoints come from.
@@ -34,6 +35,21 @@ pub struct Cluster {
     /// When a request is tried again.
     #[serde(default)]
     pub retry: Retry,
+    /// When real traffic takes a backend out for a while.
+    #[serde(default)]
+    pub outlier: Outlier,
+    /// How a backend is left.
+    #[serde(default)]
+    pub drain: Drain,
+    /// What keeps a client at one backend.
+    #[serde(default)]
+    pub affinity: Affinity,
+    /// How much work the cluster takes at a time. Without these keys there is no bound.
+    #[serde(default)]
+    pub limits: Limits,
+    /// How backends that come late, or back, get their share.
+    #[serde(default)]
+    pub slow_start: SlowStart,
 }
 
 fn auto() -> String {
@@ -104,14 +120,6 @@ pub struct ClusterTimeouts {
     pub idle: TimeoutText,
 }
 
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(default, deny_unknown_fields)]
-pub struct Retry {
-    /// Backends that one request may be tried on, the first included, 1..=10.
-    #[schemars(range(min = 1, max = 10))]
-    pub attempts: u8,
-}
-
 impl Default for ClusterTimeouts {
     fn default() -> Self {
         Self {
@@ -120,11 +128,5 @@ impl Default for ClusterTimeouts {
             stream_idle: TimeoutText("5m".into()),
             idle: TimeoutText("1h".into()),
         }
-    }
-}
-
-impl Default for Retry {
-    fn default() -> Self {
-        Self { attempts: 2 }
     }
 }

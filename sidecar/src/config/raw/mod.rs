@@ -8,6 +8,7 @@
 
 mod cluster;
 mod health;
+mod policies;
 
 use std::collections::BTreeMap;
 
@@ -16,6 +17,7 @@ use serde::{Deserialize, Serialize};
 
 pub use cluster::*;
 pub use health::*;
+pub use policies::*;
 
 use super::units::{AddressText, DurationText, PathText, TimeoutText};
 
@@ -32,7 +34,7 @@ pub struct Raw {
     /// How names are resolved, for every cluster with a `dns` or `dns_srv` source.
     pub dns: Dns,
     /// How clients stay with their backends, for every cluster with cookies.
-    pub affinity: Affinity,
+    pub affinity: AffinitySecret,
     /// Local addresses that the app sends its traffic to, by name.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub listeners: BTreeMap<String, Listener>,
@@ -110,7 +112,7 @@ pub struct Dns {
 
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
-pub struct Affinity {
+pub struct AffinitySecret {
     /// File with the secret that signs cookies, the same on every instance: one line of at least
     /// 32 characters, a second one for a secret that still verifies. By default one is made in
     /// `runtime.state_dir`, or in memory.

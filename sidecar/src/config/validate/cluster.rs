@@ -40,6 +40,15 @@ impl Judge {
         let response = self.timeout(&raw.timeouts.response, timeouts.key("response"));
         let stream_idle = self.timeout(&raw.timeouts.stream_idle, timeouts.key("stream_idle"));
         let idle = self.timeout(&raw.timeouts.idle, timeouts.key("idle"));
+        let retry = self.retry(&raw.retry, &path.key("retry"));
+        let outlier = self.outlier(&raw.outlier, &path.key("outlier"));
+        let drain = self.drain(&raw.drain, &path.key("drain"));
+        let affinity = self.affinity(name, &raw.affinity, &path.key("affinity"));
+        let limits = self.limits(&raw.limits, &path.key("limits"));
+        let slow_start = match &raw.slow_start.window {
+            Some(window) => self.duration(window, path.key("slow_start").key("window")).map(Some),
+            None => Some(None),
+        };
         Some(Cluster {
             name: name.into(),
             policy: raw.policy,
@@ -53,7 +62,12 @@ impl Judge {
                 stream_idle: stream_idle?,
                 idle: idle?,
             },
-            attempts: usize::from(raw.retry.attempts),
+            retry: retry?,
+            outlier: outlier?,
+            drain: drain?,
+            affinity: affinity?,
+            limits: limits?,
+            slow_start: slow_start?,
         })
     }
 

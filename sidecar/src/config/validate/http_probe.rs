@@ -125,11 +125,16 @@ impl Judge {
         if texts.is_empty() {
             self.fault::<()>(path.clone(), "is empty, so no answer would ever pass");
         }
-        let judged: Vec<_> = texts
-            .iter()
-            .enumerate()
-            .map(|(i, text)| self.status_range(text, path.index(i)))
-            .collect();
+        self.status_ranges(texts, path)
+    }
+
+    pub(super) fn status_ranges(
+        &mut self,
+        texts: &[String],
+        path: &KeyPath,
+    ) -> Option<Vec<RangeInclusive<u16>>> {
+        let judge = |(i, text): (usize, &String)| self.status_range(text, path.index(i));
+        let judged: Vec<_> = texts.iter().enumerate().map(judge).collect();
         judged.into_iter().collect()
     }
 

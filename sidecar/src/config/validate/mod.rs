@@ -4,6 +4,7 @@ mod cluster;
 mod health;
 mod http_probe;
 mod listener;
+mod policies;
 mod source;
 
 use std::net::{IpAddr, SocketAddr};
@@ -14,7 +15,7 @@ use std::time::Duration;
 use super::error::KeyPath;
 use super::raw::{self, Raw};
 use super::units::{AddressText, DurationText, PathText, PercentText, TimeoutText};
-use super::{Admin, Affinity, Config, Dns, Log, Runtime};
+use super::{Admin, AffinitySecret, Config, Dns, Log, Runtime};
 use crate::net::Address;
 
 /// Answers of DNS are not asked for more often than this.
@@ -31,7 +32,7 @@ pub(super) fn validate(raw: &Raw) -> Result<Config, Vec<Fault>> {
     let admin = judge.admin(&raw.admin, &root.key("admin"));
     let runtime = judge.runtime(&raw.runtime, &root.key("runtime"));
     let dns = judge.dns(&raw.dns, &root.key("dns"));
-    let affinity = judge.affinity(&raw.affinity, &root.key("affinity"));
+    let affinity = judge.affinity_secret(&raw.affinity, &root.key("affinity"));
     let listeners = judge.listeners(raw, &root.key("listeners"));
     let clusters = judge.clusters(&raw.clusters, &root.key("clusters"));
     let log = Log { level: raw.log.level, format: raw.log.format };
@@ -101,8 +102,8 @@ impl Judge {
         })
     }
 
-    fn affinity(&mut self, raw: &raw::Affinity, path: &KeyPath) -> Affinity {
-        Affinity { secret_file: self.path(raw.secret_file.as_ref(), path.key("secret_file")) }
+    fn affinity_secret(&mut self, raw: &raw::AffinitySecret, path: &KeyPath) -> AffinitySecret {
+        AffinitySecret { secret_file: self.path(raw.secret_file.as_ref(), path.key("secret_file")) }
     }
 
     fn dns(&mut self, raw: &raw::Dns, path: &KeyPath) -> Option<Dns> {

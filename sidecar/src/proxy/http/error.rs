@@ -9,6 +9,8 @@ use crate::cluster::NoPick;
 pub(crate) enum ProxyError {
     NoBackend,
     NoEligibleBackend,
+    /// Whoever may be used has as much work as it may have, and the queue is full or too slow.
+    Overflow,
     /// No connection to a backend could be opened.
     ConnectFailed,
     /// The backend closed the connection before it answered.
@@ -27,6 +29,7 @@ impl From<NoPick> for ProxyError {
         match none {
             NoPick::NoBackend => Self::NoBackend,
             NoPick::NoEligibleBackend => Self::NoEligibleBackend,
+            NoPick::Full => Self::Overflow,
         }
     }
 }
@@ -40,7 +43,7 @@ impl From<Defect> for ProxyError {
 impl ProxyError {
     pub(super) fn status(self) -> StatusCode {
         match self {
-            Self::NoBackend | Self::NoEligibleBackend | Self::ConnectFailed => {
+            Self::NoBackend | Self::NoEligibleBackend | Self::Overflow | Self::ConnectFailed => {
                 StatusCode::SERVICE_UNAVAILABLE
             }
             Self::Reset | Self::UpstreamProtocol => StatusCode::BAD_GATEWAY,
@@ -55,6 +58,7 @@ impl ProxyError {
         match self {
             Self::NoBackend => "no_backend",
             Self::NoEligibleBackend => "no_eligible_backend",
+            Self::Overflow => "overflow",
             Self::ConnectFailed => "connect_failed",
             Self::Reset => "reset",
             Self::UpstreamProtocol => "upstream_protocol",
@@ -68,6 +72,7 @@ impl ProxyError {
         match self {
             Self::NoBackend => "the cluster has no backends",
             Self::NoEligibleBackend => "no backend of the cluster may be used now",
+            Self::Overflow => "the cluster has as much work as it may have",
             Self::ConnectFailed => "no connection to a backend could be opened",
             Self::Reset => "the backend closed the connection before it answered",
             Self::UpstreamProtocol => "the backend's answer is not valid HTTP",

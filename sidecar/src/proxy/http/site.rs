@@ -12,27 +12,53 @@ use super::h1::defect::Defect;
 use super::h1::target::{Target, split_port};
 use super::path;
 use super::route::{Match, Routes};
-use crate::cluster::{Cluster, NoPick, Pick, Picker};
+use crate::cluster::{Cluster, NoPick, Picker, Wish};
 use crate::config::{self, HostPolicy};
 use crate::telemetry::metrics::{ClusterMetrics, RouteMetrics};
-use crate::upstream::Pool;
+use crate::upstream::{Connection, Pool, Work, Works};
 
 /// A cluster as one worker uses it.
 #[derive(Debug)]
 pub(crate) struct LocalCluster {
     pub(crate) cluster: Arc<Cluster>,
     picker: RefCell<Picker>,
-    pub(crate) pool: Pool,
+    pub(super) pool: Pool,
+    works: Rc<Works>,
 }
 
 impl LocalCluster {
     pub(crate) fn new(cluster: Arc<Cluster>, rng: fastrand::Rng) -> Self {
         let picker = RefCell::new(Picker::new(Arc::clone(&cluster), rng));
-        Self { cluster, picker, pool: Pool::default() }
+        Self { cluster, picker, pool: Pool::default(), works: Rc::default() }
     }
 
-    pub(super) fn pick(&self, tried: &[u64]) -> Result<Pick, NoPick> {
-        self.picker.borrow_mut().pick(tried)
+    pub(super) fn pick(&self, wish: Wish<'_>) -> Result<Work, NoPick> {
+        let pick = self.picker.borrow_mut().pick(wish)?;
+        Ok(self.works.begin(pick))
+    }
+
+    /// Takes back a connection whose last answer has been read to its end. It is closed instead if
+    /// its backend is to be left, or if somebody waits for room for another.
+    pub(super) fn give_back(&self, connection: Box<Connection>) {
+        let kept = self.picker.borrow_mut().snapshot().keeps(connection.backend());
+        if kept && !self.wants_connections() {
+            self.pool.put(connection);
+        }
+    }
+
+    /// Ends what the snapshot says is to end; to be called every [`TICK`](crate::upstream::TICK).
+    pub(crate) fn sweep(&self, now: Instant) {
+        let mut picker = self.picker.borrow_mut();
+        let snapshot = picker.snapshot();
+        self.works.follow(snapshot, now);
+        if self.wants_connections() {
+            self.pool.clear();
+        }
+        self.pool.sweep(snapshot, now);
+    }
+
+    fn wants_connections(&self) -> bool {
+        self.cluster.gate.as_ref().is_some_and(|gate| gate.wants_connections())
     }
 
     pub(super) fn settings(&self) -> &config::Cluster {
@@ -115,6 +141,11 @@ impl Record {
         let metrics = Arc::clone(&site.unrouted);
         let started = Instant::now();
         Self { metrics, cluster: None, started, status: CLIENT_CLOSED_REQUEST }
+    }
+
+    /// When the head of the request was there.
+    pub(super) fn started(&self) -> Instant {
+        self.started
     }
 
     pub(super) fn routed(&mut self, destination: &Destination) {

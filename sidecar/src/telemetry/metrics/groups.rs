@@ -4,7 +4,10 @@ use std::sync::{OnceLock, Weak};
 
 use metrics::{Counter, Gauge, Histogram};
 
-use super::names::{OUTCOMES, Outcome, REASONS, STATES};
+use super::names::{
+    AFFINITIES, AffinityResult, DRAINS, DrainResult, EJECTIONS, EjectionReason, OUTCOMES, Outcome,
+    REASONS, STATES,
+};
 use super::{Group, Metrics, counter};
 
 #[derive(Debug)]
@@ -72,12 +75,30 @@ pub struct ClusterMetrics {
     pub probes_failed: Counter,
     pub retries_succeeded: Counter,
     pub retries_failed: Counter,
+    pub retries_exhausted: Counter,
+    pub(super) ejections: [Counter; EJECTIONS.len()],
+    pub(super) drains: [Counter; DRAINS.len()],
+    pub(super) affinity: [Counter; AFFINITIES.len()],
     pub updates_changed: Counter,
     pub updates_unchanged: Counter,
     pub updates_failed: Counter,
     pub last_success: Gauge,
     pub eligible: Gauge,
     pub panic: Gauge,
+}
+
+impl ClusterMetrics {
+    pub fn ejection(&self, reason: EjectionReason) -> &Counter {
+        &self.ejections[reason as usize]
+    }
+
+    pub fn drain(&self, result: DrainResult) -> &Counter {
+        &self.drains[result as usize]
+    }
+
+    pub fn affinity(&self, result: AffinityResult) -> &Counter {
+        &self.affinity[result as usize]
+    }
 }
 
 impl Group for ClusterMetrics {
@@ -89,11 +110,13 @@ impl Group for ClusterMetrics {
             &self.probes_failed,
             &self.retries_succeeded,
             &self.retries_failed,
+            &self.retries_exhausted,
             &self.updates_changed,
             &self.updates_unchanged,
             &self.updates_failed,
         ];
-        counters.into_iter().for_each(|counter| counter.increment(0));
+        let by_label = self.ejections.iter().chain(&self.drains).chain(&self.affinity);
+        counters.into_iter().chain(by_label).for_each(|counter| counter.increment(0));
         [&self.last_success, &self.eligible, &self.panic]
             .into_iter()
             .for_each(|gauge| gauge.increment(0.0));
@@ -113,7 +136,10 @@ pub struct BackendMetrics {
 
 impl BackendMetrics {
     pub fn outcome(&self, outcome: Outcome) -> &Counter {
-        &self.outcomes[outcome as usize]
+        match outcome {
+            Outcome::Stale => &self.outcomes[Outcome::Reset as usize],
+            outcome => &self.outcomes[outcome as usize],
+        }
     }
 }
 

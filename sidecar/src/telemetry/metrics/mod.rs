@@ -21,8 +21,8 @@ use metrics_process::Collector;
 use metrics_util::MetricKindMask;
 
 pub use groups::{BackendMetrics, ClusterMetrics, ListenerMetrics, RouteMetrics};
-pub use names::{ALL, Kind, Outcome, REASONS, STATES};
-use names::{BUILD_INFO, DURATIONS, OUTCOMES};
+use names::{AFFINITIES, BUILD_INFO, DRAINS, DURATIONS, EJECTIONS, OUTCOMES};
+pub use names::{ALL, AffinityResult, DrainResult, EjectionReason, Kind, Outcome, REASONS, STATES};
 
 /// Series that were not touched for this long are dropped.
 const IDLE: Duration = Duration::from_secs(5 * 60);
@@ -171,6 +171,10 @@ impl Metrics {
             probes_failed: counter_by("outrigger_probes_total", "result", "fail"),
             retries_succeeded: counter_by("outrigger_retries_total", "result", "success"),
             retries_failed: counter_by("outrigger_retries_total", "result", "failure"),
+            retries_exhausted: counter_by("outrigger_retries_total", "result", "budget_exhausted"),
+            ejections: EJECTIONS.map(|r| counter_by("outrigger_ejections_total", "reason", r)),
+            drains: DRAINS.map(|r| counter_by("outrigger_drains_total", "result", r)),
+            affinity: AFFINITIES.map(|r| counter_by("outrigger_affinity_total", "result", r)),
             updates_changed: update("changed"),
             updates_unchanged: update("unchanged"),
             updates_failed: update("failure"),

@@ -14,7 +14,7 @@ pub enum Kind {
 }
 
 /// All series of our own; `process_*` come from their crate.
-pub const ALL: [(&str, Kind, &str); 18] = [
+pub const ALL: [(&str, Kind, &str); 21] = [
     (
         "outrigger_requests_total",
         Kind::Counter,
@@ -43,6 +43,13 @@ pub const ALL: [(&str, Kind, &str); 18] = [
         "1 while backends in doubt are used because too few others are left",
     ),
     ("outrigger_retries_total", Kind::Counter, "Further attempts, by what came of the request"),
+    ("outrigger_ejections_total", Kind::Counter, "Backends taken out for what traffic showed"),
+    ("outrigger_drains_total", Kind::Counter, "Drains that have ended, by how"),
+    (
+        "outrigger_affinity_total",
+        Kind::Counter,
+        "Requests to clusters with affinity, by what became of it",
+    ),
     (
         "outrigger_discovery_updates_total",
         Kind::Counter,
@@ -57,11 +64,12 @@ pub const ALL: [(&str, Kind, &str); 18] = [
 pub(super) const BUILD_INFO: (&str, &str) = ("outrigger_build_info", "1, with the version");
 
 /// Why Outrigger answered itself: values of the label `reason`, and of `x-outrigger-error`.
-pub const REASONS: [&str; 9] = [
+pub const REASONS: [&str; 10] = [
     "no_backend",
     "no_eligible_backend",
     "connect_failed",
     "shutting_down",
+    "overflow",
     "reset",
     "upstream_protocol",
     "timeout",
@@ -78,10 +86,69 @@ pub enum Outcome {
     Timeout,
     Http5xx,
     Cancelled,
+    /// A kept connection turned out to be closed: counted as `reset`, but it says nothing about
+    /// the backend.
+    Stale,
+}
+
+impl Outcome {
+    /// Whether the backend is at fault.
+    pub fn is_failure(self) -> bool {
+        match self {
+            Self::ConnectFailed | Self::Reset | Self::Timeout | Self::Http5xx => true,
+            Self::Success | Self::Cancelled | Self::Stale => false,
+        }
+    }
 }
 
 pub(super) const OUTCOMES: [&str; 6] =
     ["success", "connect_failed", "reset", "timeout", "http_5xx", "cancelled"];
 
+/// Why a backend was ejected: values of the label `reason`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum EjectionReason {
+    /// Too many failures in a row.
+    Consecutive,
+    SuccessRate,
+    /// The one request that was to show whether it has recovered failed.
+    Trial,
+}
+
+pub(super) const EJECTIONS: [&str; 3] = ["consecutive", "success_rate", "trial"];
+
+impl EjectionReason {
+    pub fn name(self) -> &'static str {
+        EJECTIONS[self as usize]
+    }
+}
+
+/// How a drain ended: values of the label `result`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DrainResult {
+    /// All work ended by itself.
+    Completed,
+    /// Some work was ended by force.
+    Forced,
+    /// It was resumed, or came back, before that.
+    Cancelled,
+}
+
+pub(super) const DRAINS: [&str; 3] = ["completed", "forced", "cancelled"];
+
+/// What became of a request's affinity: values of the label `result`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AffinityResult {
+    /// It went where it always goes.
+    Hit,
+    /// It had none yet.
+    New,
+    /// Its backend may not be used.
+    Moved,
+    Expired,
+    Forged,
+}
+
+pub(super) const AFFINITIES: [&str; 5] = ["hit", "new", "moved", "expired", "forged"];
+
 /// States of a backend: values of the label `state`.
-pub const STATES: [&str; 3] = ["unhealthy", "pending", "ready"];
+pub const STATES: [&str; 5] = ["draining", "unhealthy", "ejected", "pending", "ready"];

@@ -4,20 +4,24 @@ use std::future::poll_fn;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
+use super::attempt::Answered;
 use super::defect::Defect;
 use super::downstream::Downstream;
 use super::fields::Kind;
-use super::forward::{Answered, forward};
+use super::forward::forward;
 use super::framing::{self, Framing};
 use super::head::{Request, RequestHead, Response, ResponseHead};
 use super::relay::{Relay, RelayError, Side, Trailers};
+use super::retry;
 use super::target::{self, Target};
 use super::upload::Upload;
 use super::write::{self, Leaving};
 use super::{reply, tunnel};
+use crate::proxy::http::affinity::Affinity;
 use crate::proxy::http::error::ProxyError;
 use crate::proxy::http::site::{Decision, Record, Site};
 use crate::telemetry::metrics::Outcome;
+use crate::upstream::Work;
 
 /// What becomes of the app's connection after an exchange.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -38,6 +42,10 @@ pub(super) struct Plan<'a> {
     /// The protocol that the app asks to switch to.
     pub(super) upgrade: Option<&'a [u8]>,
     pub(super) decision: Decision<'a>,
+    /// Where it belongs.
+    pub(super) affinity: Affinity,
+    /// Whether it may be seen twice.
+    pub(super) repeatable: bool,
 }
 
 /// Serves one request.
@@ -49,7 +57,7 @@ pub(super) async fn exchange(
 ) -> After {
     let mut record = Record::new(site);
     let request = head.view();
-    let plan = match plan(request, site) {
+    let plan = match plan(app, request, site) {
         Ok(plan) => plan,
         Err(error) => {
             let after = after_error(error, &request, site);
@@ -57,12 +65,13 @@ pub(super) async fn exchange(
         }
     };
     record.routed(plan.decision.destination);
-    let answered = forward(app, &plan, answer).await;
+    let answered = forward(app, &plan, record.started(), answer).await;
     app.upstream.clear();
     match answered {
         Ok(answered) if answer.view().status == 101 => {
             record.answered(101);
-            tunnel::run(app, &plan, answered, &answer.view(), record).await
+            let set_cookie = settle(app, &plan, &answered);
+            tunnel::run(app, &plan, answered, &answer.view(), &set_cookie, record).await
         }
         Ok(answered) => relay_answer(app, &plan, answered, &answer.view(), site, record).await,
         Err(Stopped::Error(error)) => {
@@ -81,12 +90,19 @@ pub(super) enum Stopped {
     AppGone,
 }
 
-fn plan<'a>(request: Request<'a>, site: &'a Site) -> Result<Plan<'a>, ProxyError> {
+fn plan<'a>(
+    app: &Downstream,
+    request: Request<'a>,
+    site: &'a Site,
+) -> Result<Plan<'a>, ProxyError> {
     let target = target::check(&request)?;
     let framing = framing::of_request(&request)?;
     let decision = site.decide(&target)?;
     let upgrade = asked_upgrade(&request);
-    Ok(Plan { request, target, framing, upgrade, decision })
+    let cluster = &decision.destination.cluster;
+    let affinity = Affinity::of(cluster, request.fields, || app.sender.client(request.fields));
+    let repeatable = upgrade.is_none() && retry::is_repeatable(&request);
+    Ok(Plan { request, target, framing, upgrade, decision, affinity, repeatable })
 }
 
 /// `Upgrade`, where `Connection` says that it is meant (RFC 9110, section 7.8). HTTP/2 cannot be
@@ -131,6 +147,16 @@ async fn own_answer(
     }
 }
 
+/// The cookie that the client is to have from now on, if it is to have another.
+fn settle(app: &Downstream, plan: &Plan<'_>, answered: &Answered<'_>) -> Vec<u8> {
+    // Allocates only where there is one.
+    let mut set_cookie = Vec::new();
+    let cluster = &plan.decision.destination.cluster;
+    let secure = app.sender.is_secure(plan.request.fields);
+    plan.affinity.settle(cluster, &answered.work.pick, secure, &mut set_cookie);
+    set_cookie
+}
+
 /// Relays a final answer, and what is left of the request where the backend still wants it.
 async fn relay_answer(
     app: &mut Downstream,
@@ -141,7 +167,8 @@ async fn relay_answer(
     mut record: Record,
 ) -> After {
     record.answered(response.status);
-    let Answered { mut pick, mut connection, mut upload, framing } = answered;
+    let set_cookie = settle(app, plan, &answered);
+    let Answered { mut work, mut connection, mut upload, framing } = answered;
     let http10 = plan.request.http10;
     upload.answered((200..300).contains(&response.status));
     let leaving_as = write::framing_for(framing, http10);
@@ -162,11 +189,16 @@ async fn relay_answer(
         to_head: plan.request.method == "HEAD",
     };
     let out = app.wire.output.bytes();
-    site.date.with(|date| write::response_head(out, response, leaving, date.as_bytes()));
+    site.date
+        .with(|date| write::response_head(out, response, leaving, date.as_bytes(), &set_cookie));
 
     let chunked = (leaving_as == Framing::Chunked).then_some(trailers);
-    let mut download =
-        Download { relay: Relay::new(framing, chunked), counted: 0, upload: &mut upload };
+    let mut download = Download {
+        relay: Relay::new(framing, chunked),
+        counted: 0,
+        upload: &mut upload,
+        work: &work,
+    };
     let cluster = &plan.decision.destination.cluster;
     let written = app.wire.written;
     let relayed = poll_fn(|cx| download.poll(app, &mut connection.wire, plan, cx)).await;
@@ -175,7 +207,7 @@ async fn relay_answer(
     match relayed {
         Ok(()) => {}
         Err(Broken::Backend(outcome)) => {
-            pick.outcome(outcome);
+            work.pick.outcome(outcome);
             if app.wire.written > written {
                 return After::Reset;
             }
@@ -187,14 +219,14 @@ async fn relay_answer(
         Err(Broken::App) => return After::Reset,
     }
     let failed = response.status >= 500;
-    pick.outcome(if failed { Outcome::Http5xx } else { Outcome::Success });
+    work.pick.outcome(if failed { Outcome::Http5xx } else { Outcome::Success });
     if kept {
         upload.finish(app, &mut connection.wire).await;
     }
     let uploaded = upload.is_done();
     let reusable = uploaded && kept && connection.wire.input.is_empty();
     if reusable {
-        cluster.pool.put(connection);
+        cluster.give_back(connection);
     }
     drop(record);
     if uploaded { after } else { After::Close }
@@ -212,6 +244,7 @@ struct Download<'u, 'a> {
     /// Bytes of it that the metrics know of.
     counted: u64,
     upload: &'u mut Upload<'a>,
+    work: &'u Work,
 }
 
 impl Download<'_, '_> {
@@ -244,6 +277,10 @@ impl Download<'_, '_> {
         if before != (app.wire.written, backend.read) {
             app.moved();
             app.upstream.clear();
+        }
+        // Not the backend's fault: it counts as cancelled.
+        if self.work.poll(cx).is_ready() {
+            return Poll::Ready(Err(Broken::Backend(Outcome::Cancelled)));
         }
         match self.relay.waiting {
             Side::From => {

@@ -5,6 +5,7 @@
 //! (what leaves), [`relay`] and [`tunnel`] (bodies, and what comes after a switch of protocols).
 //! On top of them [`serve`](mod@serve) is the life of a connection and [`exchange`] that of a request.
 
+mod attempt;
 pub mod decoder;
 pub mod defect;
 mod downstream;
@@ -15,6 +16,7 @@ pub mod framing;
 pub mod head;
 mod relay;
 mod reply;
+mod retry;
 mod serve;
 pub mod target;
 mod tunnel;

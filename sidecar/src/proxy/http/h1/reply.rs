@@ -18,17 +18,18 @@ pub(super) fn error(out: &mut Vec<u8>, error: ProxyError, request: &Request<'_>,
         ("text/plain; charset=utf-8", format!("outrigger: {reason}: {message}\n"))
     };
     let status = error.status();
-    let allow = match error {
+    let more = match error {
         ProxyError::Refused(Defect::Method) => {
             "Allow: GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS\r\n"
         }
+        ProxyError::Overflow => "Retry-After: 1\r\n",
         _ => "",
     };
     // Writing to memory does not fail.
     let _ = write!(
         out,
         "HTTP/1.1 {} {}\r\nContent-Type: {kind}\r\nContent-Length: {}\r\n\
-         X-Outrigger-Error: {reason}\r\n{allow}",
+         X-Outrigger-Error: {reason}\r\n{more}",
         status.as_u16(),
         status.canonical_reason().unwrap_or_default(),
         text.len()

@@ -6,10 +6,10 @@ use std::task::{Context, Poll, ready};
 
 use tokio::io::AsyncWrite;
 
+use super::attempt::Answered;
 use super::downstream::Downstream;
 use super::exchange::{After, Plan};
 use super::fields::Kind;
-use super::forward::Answered;
 use super::framing::Framing;
 use super::head::Response;
 use super::relay::{Relay, RelayError, Side};
@@ -25,12 +25,13 @@ pub(super) async fn run(
     plan: &Plan<'_>,
     answered: Answered<'_>,
     response: &Response<'_>,
+    set_cookie: &[u8],
     mut record: Record,
 ) -> After {
-    let Answered { mut pick, mut connection, .. } = answered;
+    let Answered { mut work, mut connection, .. } = answered;
     record.without_duration();
     let protocol = response.fields.values(Kind::Upgrade).next().unwrap_or_default();
-    write::switch_head(app.wire.output.bytes(), response, protocol);
+    write::switch_head(app.wire.output.bytes(), response, protocol, set_cookie);
     let mut there = Way::default();
     let mut back = Way::default();
     let idle = plan.decision.destination.cluster.settings().timeouts.idle;
@@ -52,16 +53,19 @@ pub(super) async fn run(
         if before != (app.wire.written, backend.written) {
             app.upstream.set(idle);
         }
+        if work.poll(cx).is_ready() {
+            return Poll::Ready(Ended::Cut);
+        }
         ready!(app.upstream.poll(cx));
         Poll::Ready(Ended::Idle)
     })
     .await;
     app.upstream.clear();
     match ended {
-        Ended::Whole | Ended::Idle => pick.outcome(Outcome::Success),
-        Ended::ByBackend => pick.outcome(Outcome::Reset),
+        Ended::Whole | Ended::Idle => work.pick.outcome(Outcome::Success),
+        Ended::ByBackend => work.pick.outcome(Outcome::Reset),
         // Not the backend's fault: it counts as cancelled.
-        Ended::ByApp => {}
+        Ended::ByApp | Ended::Cut => {}
     }
     if ended == Ended::Whole {
         return After::Close;
@@ -77,6 +81,8 @@ enum Ended {
     ByApp,
     ByBackend,
     Idle,
+    /// By force.
+    Cut,
 }
 
 impl Ended {

@@ -51,13 +51,17 @@ pub(super) enum UploadError {
 }
 
 impl<'a> Upload<'a> {
-    pub(super) fn new(framing: Framing, cluster: &'a LocalCluster) -> Self {
+    pub(super) fn new(
+        framing: Framing,
+        cluster: &'a LocalCluster,
+        patience: Option<Duration>,
+    ) -> Self {
         let chunked = (framing == Framing::Chunked).then_some(Trailers::Kept);
         Self {
             relay: Relay::new(framing, chunked),
             state: State::Flowing,
             cluster,
-            patience: cluster.settings().timeouts.response,
+            patience,
             counted: 0,
             waited: Duration::ZERO,
             waiting_since: None,

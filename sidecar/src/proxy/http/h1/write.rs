@@ -6,12 +6,14 @@ use super::fields::{FieldView, Fields, Kind, may_trail};
 use super::framing::Framing;
 use super::head::{Request, Response};
 use super::target::Target;
+use crate::proxy::http::cookie;
 
 /// Who sent a request, as the next hop is told.
 #[derive(Debug)]
 pub(super) struct Sender {
     /// Of a peer on a unix socket there is no address.
     address: Option<String>,
+    ip: Option<IpAddr>,
     /// Whether what it says of earlier hops is believed: on loopback and unix sockets.
     trusted: bool,
 }
@@ -21,8 +23,26 @@ impl Sender {
         let peer = peer.map(|ip| ip.to_canonical());
         Self {
             address: peer.map(|ip| ip.to_string()),
+            ip: peer,
             trusted: peer.is_none_or(|ip| ip.is_loopback()),
         }
+    }
+
+    /// The address of the client: the peer's, or that which a trusted peer got the request from,
+    /// the last one that it names and that is not of this machine.
+    pub(super) fn client(&self, fields: Fields<'_>) -> Option<IpAddr> {
+        if !self.trusted {
+            return self.ip;
+        }
+        let address = |member: &[u8]| std::str::from_utf8(member).ok()?.parse::<IpAddr>().ok();
+        let named = fields.members(Kind::XForwardedFor).filter_map(address);
+        named.map(|ip| ip.to_canonical()).filter(|ip| !ip.is_loopback()).last().or(self.ip)
+    }
+
+    /// Whether the client speaks TLS, as a trusted peer says.
+    pub(super) fn is_secure(&self, fields: Fields<'_>) -> bool {
+        let https = |value: &[u8]| value.eq_ignore_ascii_case(b"https");
+        self.trusted && fields.values(Kind::XForwardedProto).next().is_some_and(https)
     }
 }
 
@@ -39,6 +59,8 @@ pub(super) struct Outgoing<'a> {
     pub(super) sender: &'a Sender,
     /// The protocol to switch to, if the app asks for one.
     pub(super) upgrade: Option<&'a [u8]>,
+    /// The name of a cookie that is ours, and not for the backend to see.
+    pub(super) cookie: Option<&'a [u8]>,
 }
 
 /// Writes the head of a request.
@@ -51,6 +73,7 @@ pub(super) fn request_head(out: &mut Vec<u8>, outgoing: &Outgoing<'_>) {
     for field in fields.iter() {
         let ours = match field.kind {
             Kind::Host | Kind::ContentLength | Kind::OutriggerAffinity => true,
+            Kind::Cookie if outgoing.cookie.is_some() => true,
             // Written once, below, with what is added.
             Kind::Via | Kind::XForwardedFor => true,
             Kind::XForwardedProto | Kind::XForwardedHost | Kind::Forwarded | Kind::XRealIp => {
@@ -66,6 +89,9 @@ pub(super) fn request_head(out: &mut Vec<u8>, outgoing: &Outgoing<'_>) {
     if fields.names(Kind::Te, b"trailers") {
         out.extend_from_slice(b"TE: trailers\r\n");
     }
+    if let Some(ours) = outgoing.cookie {
+        fields.values(Kind::Cookie).for_each(|value| cookies(out, value, ours));
+    }
     forwarded(out, outgoing);
     list(out, b"Via", fields.values(Kind::Via), Some(b"1.1 outrigger"));
     if let Some(protocol) = outgoing.upgrade {
@@ -76,6 +102,16 @@ pub(super) fn request_head(out: &mut Vec<u8>, outgoing: &Outgoing<'_>) {
         trailer(out, fields);
     }
     out.extend_from_slice(b"\r\n");
+}
+
+/// The cookies of the app without ours.
+fn cookies(out: &mut Vec<u8>, value: &[u8], ours: &[u8]) {
+    let start = out.len();
+    out.extend_from_slice(b"Cookie: ");
+    match cookie::without(out, value, ours) {
+        true => out.extend_from_slice(b"\r\n"),
+        false => out.truncate(start),
+    }
 }
 
 /// A peer that is not trusted starts the story anew; a trusted one is quoted and added to.
@@ -123,9 +159,17 @@ pub(super) fn response_head(
     response: &Response<'_>,
     leaving: Leaving,
     date: &[u8],
+    set_cookie: &[u8],
 ) {
     status_line(out, response);
     end_to_end(out, response.fields);
+    if !set_cookie.is_empty() {
+        put(out, &[b"Set-Cookie: ", set_cookie, b"\r\n"]);
+        // A cache must not give one client's cookie to another.
+        if !response.fields.has(Kind::CacheControl) {
+            out.extend_from_slice(b"Cache-Control: private\r\n");
+        }
+    }
     if !response.fields.has(Kind::Date) {
         put(out, &[b"Date: ", date, b"\r\n"]);
     }
@@ -153,9 +197,17 @@ pub(super) fn interim_head(out: &mut Vec<u8>, response: &Response<'_>) {
 }
 
 /// Writes the answer that switches protocols.
-pub(super) fn switch_head(out: &mut Vec<u8>, response: &Response<'_>, protocol: &[u8]) {
+pub(super) fn switch_head(
+    out: &mut Vec<u8>,
+    response: &Response<'_>,
+    protocol: &[u8],
+    set_cookie: &[u8],
+) {
     status_line(out, response);
     end_to_end(out, response.fields);
+    if !set_cookie.is_empty() {
+        put(out, &[b"Set-Cookie: ", set_cookie, b"\r\n"]);
+    }
     put(out, &[b"Connection: Upgrade\r\nUpgrade: ", protocol, b"\r\n\r\n"]);
 }
 

@@ -1,0 +1,140 @@
+//! The retry budget: retries are a share of the requests, so that they cannot multiply the load
+//! of backends that fail because of it.
+//!
+//! Over the last ten seconds there are no more retries than a share of the requests of the same
+//! time, and a few per second beside that, for clusters with little traffic. The window, rather
+//! than a bucket that fills, lets all that waits for one dead backend move at once. Requests are
+//! not counted for this: the cluster's sweep derives them from what backends have answered, and
+//! leaves here what is allowed.
+
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicI64, AtomicU32, Ordering};
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use crate::config::Retry;
+
+/// Seconds of the window, in steps of one.
+const WINDOW: usize = 10;
+const STEP: Duration = Duration::from_secs(1);
+
+/// What workers see.
+#[derive(Debug)]
+pub struct Budget {
+    left: AtomicI64,
+    used: AtomicU32,
+}
+
+impl Budget {
+    pub(super) fn new(rules: &Retry) -> Self {
+        Self { left: AtomicI64::new(floor(rules)), used: AtomicU32::new(0) }
+    }
+
+    /// Takes one retry; false when there is none left.
+    pub fn take(&self) -> bool {
+        let taken = self.left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| {
+            (left > 0).then(|| left - 1)
+        });
+        if taken.is_ok() {
+            self.used.fetch_add(1, Ordering::Relaxed);
+        }
+        taken.is_ok()
+    }
+}
+
+/// What is allowed when there are no requests to speak of.
+fn floor(rules: &Retry) -> i64 {
+    i64::from(rules.min_per_second) * WINDOW as i64
+}
+
+/// What the cluster's task keeps.
+#[derive(Debug)]
+pub(super) struct Ledger {
+    /// Outcomes and retries at the ends of the last steps, the oldest first.
+    steps: VecDeque<(u64, u64)>,
+    stepped: Instant,
+    used: u64,
+}
+
+impl Ledger {
+    pub(super) fn new(now: Instant) -> Self {
+        Self { steps: VecDeque::from([(0, 0)]), stepped: now, used: 0 }
+    }
+
+    /// Leaves in the budget what is allowed now; `outcomes` is how many attempts there were so far.
+    pub(super) fn refill(&mut self, budget: &Budget, rules: &Retry, outcomes: u64, now: Instant) {
+        let used = budget.used.load(Ordering::Relaxed);
+        self.used += u64::from(used.wrapping_sub(self.used as u32));
+        if now.duration_since(self.stepped) >= STEP {
+            self.stepped = now;
+            self.steps.push_back((outcomes, self.used));
+            if self.steps.len() > WINDOW {
+                self.steps.pop_front();
+            }
+        }
+        let (before, used_before) = self.steps.front().copied().unwrap_or_default();
+        let retries = self.used.saturating_sub(used_before);
+        // Backends that have left take their outcomes with them.
+        let requests = outcomes.saturating_sub(before).saturating_sub(retries);
+        let allowed = requests * u64::from(rules.budget) / 100;
+        let left = i64::try_from(allowed).unwrap_or(i64::MAX / 2) + floor(rules)
+            - i64::try_from(retries).unwrap_or(i64::MAX / 2);
+        budget.left.store(left.max(0), Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn rules(budget: u8, min_per_second: u32) -> Retry {
+        Retry {
+            attempts: 2,
+            budget,
+            min_per_second,
+            per_try_timeout: None,
+            hedge_after: None,
+            on_status: Vec::new(),
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn retries_are_a_share_of_the_requests_of_the_last_ten_seconds() {
+        let (rules, start) = (rules(20, 0), Instant::now());
+        let (budget, mut ledger) = (Budget::new(&rules), Ledger::new(start));
+        let (mut outcomes, mut retries) = (0, 0);
+        // A storm of 300 requests a second that all want a retry.
+        for tick in 1..=600u64 {
+            for _ in 0..30 {
+                outcomes += 1;
+                if budget.take() {
+                    retries += 1;
+                    outcomes += 1;
+                }
+            }
+            ledger.refill(
+                &budget,
+                &rules,
+                outcomes,
+                start + Duration::from_millis(100) * tick as u32,
+            );
+        }
+        let requests = outcomes - retries;
+        assert!(retries * 100 <= requests * 22, "{retries} of {requests}");
+        assert!(retries * 100 >= requests * 18, "{retries} of {requests}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_quiet_cluster_has_some_all_the_same() {
+        let (rules, start) = (rules(20, 3), Instant::now());
+        let (budget, mut ledger) = (Budget::new(&rules), Ledger::new(start));
+        assert_eq!((0..100).filter(|_| budget.take()).count(), 30);
+        ledger.refill(&budget, &rules, 0, start + Duration::from_secs(5));
+        assert!(!budget.take());
+        for second in 6..=20 {
+            ledger.refill(&budget, &rules, 0, start + Duration::from_secs(second));
+        }
+        assert_eq!((0..100).filter(|_| budget.take()).count(), 30);
+    }
+}

@@ -1,0 +1,130 @@
+//! How a backend is left: what may still reach it, until when, and when it is done.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use crate::config::OnLeaving;
+
+/// A backend without work for this long is done: between two requests of one client may be that
+/// much.
+const QUIET: Duration = Duration::from_secs(1);
+
+/// Why a backend drains. Causes add up, and each ends by itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Cause {
+    /// An operator's order.
+    Order,
+    /// Discovery dropped it.
+    Removal,
+}
+
+impl Cause {
+    pub fn describe(self) -> &'static str {
+        match self {
+            Self::Order => "by order",
+            Self::Removal => "discovery dropped it",
+        }
+    }
+}
+
+/// When work is ended by force.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Cut {
+    Never,
+    /// From then on, spread over a second.
+    At(Instant),
+    Now,
+}
+
+/// The drain of a backend, as its snapshot shows it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Leaving {
+    pub cause: Cause,
+    pub deadline: Instant,
+    /// Whether work whose affinity names it may still arrive.
+    pub keeps_affinity: bool,
+    pub cut: Cut,
+    /// Nothing of it is left, and nothing will come.
+    pub done: bool,
+}
+
+#[derive(Debug)]
+struct Drain {
+    cause: Cause,
+    deadline: Instant,
+    how: OnLeaving,
+}
+
+/// The drains of one backend.
+#[derive(Debug, Default)]
+pub(super) struct Drains {
+    drains: Vec<Drain>,
+    /// Since when it has had no work.
+    quiet_since: Option<Instant>,
+    done: bool,
+}
+
+impl Drains {
+    pub(super) fn any(&self) -> bool {
+        !self.drains.is_empty()
+    }
+
+    pub(super) fn has(&self, cause: Cause) -> bool {
+        self.drains.iter().any(|drain| drain.cause == cause)
+    }
+
+    pub(super) fn is_done(&self) -> bool {
+        self.done
+    }
+
+    /// Begins a drain; one of the same cause is replaced.
+    pub(super) fn begin(&mut self, cause: Cause, how: OnLeaving, deadline: Instant) {
+        if !self.any() {
+            (self.quiet_since, self.done) = (None, false);
+        }
+        self.drains.retain(|drain| drain.cause != cause);
+        self.drains.push(Drain { cause, deadline, how });
+    }
+
+    /// Ends the drains of a cause; true when it was the last.
+    pub(super) fn end(&mut self, cause: Cause) -> bool {
+        let before = self.drains.len();
+        self.drains.retain(|drain| drain.cause != cause);
+        before > 0 && self.drains.is_empty()
+    }
+
+    /// Looks whether work is left; true when the drain has just become done.
+    pub(super) fn observe(&mut self, in_flight: u32, now: Instant) -> bool {
+        if self.done || !self.any() {
+            return false;
+        }
+        if in_flight > 0 {
+            self.quiet_since = None;
+            return false;
+        }
+        let since = *self.quiet_since.get_or_insert(now);
+        let over = self.deadline().is_some_and(|deadline| deadline <= now);
+        self.done = over || now.duration_since(since) >= QUIET;
+        self.done
+    }
+
+    /// The earliest of them.
+    pub(super) fn deadline(&self) -> Option<Instant> {
+        self.drains.iter().map(|drain| drain.deadline).min()
+    }
+
+    pub(super) fn leaving(&self, keep_affinity: bool, now: Instant) -> Option<Leaving> {
+        let deadline = self.deadline()?;
+        let terminated = self.drains.iter().any(|drain| drain.how == OnLeaving::Terminate);
+        let cuts = self.drains.iter().filter(|drain| drain.how == OnLeaving::Drain);
+        let cut = match cuts.map(|drain| drain.deadline).min() {
+            _ if terminated => Cut::Now,
+            Some(deadline) => Cut::At(deadline),
+            None => Cut::Never,
+        };
+        let keeps_affinity = keep_affinity && !terminated && !self.done && now < deadline;
+        let cause = self.drains.first()?.cause;
+        Some(Leaving { cause, deadline, keeps_affinity, cut, done: self.done })
+    }
+}

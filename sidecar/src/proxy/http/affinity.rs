@@ -1,0 +1,152 @@
+//! What keeps a client at one backend: where a request says that it belongs, and what its answer
+//! says where it belongs from now on.
+
+use std::net::IpAddr;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use tokio::time::Instant;
+
+use super::cookie;
+use super::h1::fields::{Fields, Kind};
+use super::site::LocalCluster;
+use crate::cluster::affinity::{Invalid, Verified};
+use crate::cluster::{Key, Pick};
+use crate::config::AffinityKey;
+use crate::telemetry::metrics::AffinityResult;
+
+/// Cookies of our name that are looked at in one request: the first that is valid counts.
+const MAX_COOKIES: usize = 8;
+
+/// Where a request belongs.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Affinity {
+    pub(super) key: Key,
+    said: Said,
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Said {
+    /// The cluster has no affinity, or the request has no key.
+    Nothing,
+    NoCookie,
+    Cookie(Verified),
+    BadCookie(Invalid),
+    Key,
+}
+
+impl Affinity {
+    const NONE: Self = Self { key: Key::None, said: Said::Nothing };
+
+    /// What a request from `client` with these fields says.
+    pub(super) fn of(
+        cluster: &LocalCluster,
+        fields: Fields<'_>,
+        client: impl FnOnce() -> Option<IpAddr>,
+    ) -> Self {
+        match &cluster.settings().affinity.key {
+            AffinityKey::None => Self::NONE,
+            AffinityKey::Cookie(name) => Self::of_cookies(cluster, fields, name),
+            AffinityKey::Header { name, learned } => {
+                let named =
+                    |name: &[u8], wanted: &str| name.eq_ignore_ascii_case(wanted.as_bytes());
+                let field = fields.iter().find(|field| named(field.name, name));
+                field.map_or(Self::NONE, |field| Self::by_key(field.value, *learned))
+            }
+            AffinityKey::SourceIp { learned } => match client() {
+                Some(IpAddr::V4(v4)) => Self::by_key(&v4.octets(), *learned),
+                Some(IpAddr::V6(v6)) => Self::by_key(&v6.octets(), *learned),
+                None => Self::NONE,
+            },
+        }
+    }
+
+    fn by_key(key: &[u8], learned: bool) -> Self {
+        let key = if learned { Key::learned(key) } else { Key::hashed(key) };
+        Self { key, said: Said::Key }
+    }
+
+    fn of_cookies(cluster: &LocalCluster, fields: Fields<'_>, name: &str) -> Self {
+        let nothing = Self { key: Key::None, said: Said::NoCookie };
+        let Some(keyring) = cluster.cluster.keyring.as_ref() else { return nothing };
+        if !fields.has(Kind::Cookie) {
+            return nothing;
+        }
+        let now = unix_seconds();
+        let mut worst = nothing;
+        let values = cookie::find(fields.values(Kind::Cookie), name.as_bytes());
+        for value in values.take(MAX_COOKIES) {
+            match keyring.verify(cluster.cluster.name(), value, now) {
+                Ok(said) => return Self { key: Key::Tag(said.tag), said: Said::Cookie(said) },
+                Err(invalid) => worst.said = Said::BadCookie(invalid),
+            }
+        }
+        // A name that no backend has: whoever is strict finds it refused.
+        if cluster.settings().affinity.strict && matches!(worst.said, Said::BadCookie(_)) {
+            worst.key = Key::Tag(0);
+        }
+        worst
+    }
+
+    /// The backend that was picked has answered. Counts what that means, remembers it where keys
+    /// are learned, and writes the cookie into `set_cookie` where the client needs another.
+    pub(super) fn settle(
+        &self,
+        cluster: &LocalCluster,
+        pick: &Pick,
+        secure: bool,
+        set_cookie: &mut Vec<u8>,
+    ) {
+        let stayed = pick.stayed;
+        let result = match (self.said, self.key) {
+            (Said::Nothing, _) => return,
+            _ if stayed => AffinityResult::Hit,
+            (Said::NoCookie, _) => AffinityResult::New,
+            (Said::BadCookie(Invalid::Forged), _) => AffinityResult::Forged,
+            (Said::BadCookie(Invalid::Expired), _) => AffinityResult::Expired,
+            (Said::Cookie(_), _) => AffinityResult::Moved,
+            (Said::Key, Key::Learned(key)) => match learn(cluster, key, pick) {
+                true => AffinityResult::Moved,
+                false => AffinityResult::New,
+            },
+            (Said::Key, _) => AffinityResult::Moved,
+        };
+        cluster.metrics().affinity(result).increment(1);
+        if let AffinityKey::Cookie(name) = &cluster.settings().affinity.key
+            && !(stayed && self.is_fresh(cluster.settings().affinity.ttl))
+        {
+            bake(cluster, name, pick, secure, set_cookie);
+        }
+    }
+
+    /// Whether the cookie that the client has need not be renewed yet: it is of the current secret
+    /// and less than half of its time is over.
+    fn is_fresh(&self, ttl: Option<Duration>) -> bool {
+        let Said::Cookie(said) = self.said else { return false };
+        let left = said.expires.saturating_sub(unix_seconds());
+        let of_age = ttl.is_none_or(|ttl| left > ttl.as_secs() / 2);
+        said.key == 0 && of_age
+    }
+}
+
+/// Remembers where a key went; true when it went elsewhere before.
+fn learn(cluster: &LocalCluster, key: u64, pick: &Pick) -> bool {
+    let Some(learned) = &cluster.cluster.learned else { return false };
+    let now = Instant::now();
+    let known = learned.get(key, now).is_some();
+    learned.learn(key, pick.backend.id, now);
+    known
+}
+
+fn bake(cluster: &LocalCluster, name: &str, pick: &Pick, secure: bool, out: &mut Vec<u8>) {
+    let (Some(keyring), Some(tags)) = (&cluster.cluster.keyring, pick.backend.tags) else {
+        return;
+    };
+    let ttl = cluster.settings().affinity.ttl.map(|ttl| ttl.as_secs().max(1));
+    let expires = ttl.map_or(0, |ttl| unix_seconds() + ttl);
+    let token = keyring.sign(cluster.cluster.name(), tags.signing(), expires);
+    cookie::set_cookie(out, name, &token, ttl, secure);
+}
+
+fn unix_seconds() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs()
+}

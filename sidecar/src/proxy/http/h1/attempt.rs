@@ -1,0 +1,304 @@
+//! One try of a request at one backend.
+
+use std::future::poll_fn;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use super::defect::Defect;
+use super::downstream::Downstream;
+use super::exchange::Plan;
+use super::fields::Kind;
+use super::framing::{self, Framing};
+use super::head::{Progress, Response, ResponseHead};
+use super::retry::{Again, Attempts, Failure};
+use super::upload::{Upload, UploadError};
+use super::write::{self, Outgoing};
+use crate::config::AffinityKey;
+use crate::proxy::http::error::ProxyError;
+use crate::telemetry::metrics::Outcome;
+use crate::upstream::{Connection, OpenError, Signal, Work};
+
+/// Interim answers (1xx) to one request.
+const MAX_INTERIMS: usize = 32;
+/// How long a backend that was ejected may take to show that it has recovered, if it did not take
+/// a tenth of that usually.
+const TRIAL: Duration = Duration::from_secs(1);
+/// The longest that a backend can ask to be left alone.
+const MAX_RETRY_AFTER: Duration = Duration::from_secs(60);
+
+/// A request that a backend has answered with a final head.
+#[derive(Debug)]
+pub(super) struct Answered<'a> {
+    pub(super) work: Work,
+    pub(super) connection: Box<Connection>,
+    /// What is left of the request.
+    pub(super) upload: Upload<'a>,
+    /// How the body of the answer is delimited.
+    pub(super) framing: Framing,
+}
+
+/// A request on its way to a backend.
+pub(super) struct Attempt<'a> {
+    work: Work,
+    connection: Box<Connection>,
+    upload: Upload<'a>,
+    progress: Progress,
+    /// What the connection had written and read before this request.
+    written_before: u64,
+    read_before: u64,
+}
+
+/// How an attempt ended without an answer.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum End {
+    /// The backend closed the connection, or it broke.
+    Closed,
+    Timeout,
+    /// The backend has stalled, and another may be asked.
+    Stalled,
+    /// It was ended by force.
+    Cut,
+    /// The answer is not one.
+    Defect(Defect),
+    App(UploadError),
+}
+
+/// Tries the request at one backend; `answer` is the head of what it says.
+pub(super) async fn attempt<'a>(
+    app: &mut Downstream,
+    plan: &'a Plan<'_>,
+    work: Work,
+    attempts: &Attempts<'_>,
+    answer: &mut ResponseHead,
+) -> Result<Answered<'a>, Failure> {
+    let mut attempt = Attempt::begin(app, plan, work, attempts).await?;
+    let ended = attempt.answer(app, plan, attempts, answer).await;
+    match ended {
+        Ok(framing) => Ok(attempt.answered(framing, &answer.view())),
+        Err(end) => Err(attempt.failed(app, plan, end)),
+    }
+}
+
+impl<'a> Attempt<'a> {
+    /// Takes or opens a connection and puts the head of the request into its output.
+    async fn begin(
+        app: &Downstream,
+        plan: &'a Plan<'_>,
+        mut work: Work,
+        attempts: &Attempts<'_>,
+    ) -> Result<Self, Failure> {
+        let cluster = &plan.decision.destination.cluster;
+        let timeouts = &cluster.settings().timeouts;
+        // After a failure nothing but a connection that has carried nothing yet is trusted.
+        let pooled = match attempts.is_retry() {
+            true => None,
+            false => cluster.pool.take(work.pick.backend.id),
+        };
+        let mut connection = match pooled {
+            Some(connection) => connection,
+            None => match Connection::open(&work.pick.backend, timeouts.connect).await {
+                Ok(connection) => connection,
+                Err(error) => return Err(not_connected(&mut work, &error)),
+            },
+        };
+        let affinity = &cluster.settings().affinity.key;
+        let outgoing = Outgoing {
+            request: plan.request,
+            target: plan.target,
+            path: &plan.decision.path,
+            host: plan.decision.host.unwrap_or(work.pick.backend.host.as_bytes()),
+            framing: plan.framing,
+            sender: &app.sender,
+            upgrade: plan.upgrade,
+            cookie: match affinity {
+                AffinityKey::Cookie(name) => Some(name.as_bytes()),
+                _ => None,
+            },
+        };
+        write::request_head(connection.wire.output.bytes(), &outgoing);
+        let patience = patience(cluster.settings(), &work);
+        app.upstream.set(patience);
+        work.movable(plan.repeatable && attempts.may_follow());
+        Ok(Self {
+            written_before: connection.wire.written,
+            read_before: connection.wire.read,
+            upload: Upload::new(plan.framing, cluster, patience),
+            progress: Progress::default(),
+            connection,
+            work,
+        })
+    }
+
+    /// Sends the request and reads up to the head of the final answer; interim ones are relayed.
+    async fn answer(
+        &mut self,
+        app: &mut Downstream,
+        plan: &Plan<'_>,
+        attempts: &Attempts<'_>,
+        answer: &mut ResponseHead,
+    ) -> Result<Framing, End> {
+        for _ in 0..=MAX_INTERIMS {
+            poll_fn(|cx| self.poll_head(app, attempts, answer, cx)).await?;
+            let response = answer.view();
+            match response.status {
+                // What is left of the request would become bytes of the other protocol.
+                101 if self.upload.is_done() && switches(plan, answer) => {
+                    return Ok(Framing::UntilClose);
+                }
+                101 => return Err(End::Defect(Defect::Switch)),
+                // HTTP/1.0 does not know them.
+                100..=199 if plan.request.http10 => {}
+                100..=199 => {
+                    write::interim_head(app.wire.output.bytes(), &response);
+                    let flushed = app.flush().await;
+                    flushed.map_err(|_| End::App(UploadError::AppGone))?;
+                }
+                _ => {
+                    let to_head = plan.request.method == "HEAD";
+                    return framing::of_response(&response, to_head).map_err(End::Defect);
+                }
+            }
+        }
+        Err(End::Defect(Defect::TooManyInterims))
+    }
+
+    /// Ready with the next head of the backend; meanwhile the request goes out.
+    fn poll_head(
+        &mut self,
+        app: &mut Downstream,
+        attempts: &Attempts<'_>,
+        answer: &mut ResponseHead,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<(), End>> {
+        let wire = &mut self.connection.wire;
+        if let Poll::Ready(Err(error)) = self.upload.poll(app, wire, cx) {
+            return Poll::Ready(Err(End::App(error)));
+        }
+        loop {
+            if !wire.input.is_empty() {
+                match answer.parse(wire.input.unused(), &mut self.progress) {
+                    Ok(Some(length)) => {
+                        wire.input.consume(length);
+                        self.progress = Progress::default();
+                        return Poll::Ready(Ok(()));
+                    }
+                    Ok(None) => {}
+                    Err(defect) => return Poll::Ready(Err(End::Defect(defect))),
+                }
+            }
+            match wire.poll_fill(cx) {
+                Poll::Ready(Ok(1..)) => {}
+                Poll::Ready(_) => return Poll::Ready(Err(End::Closed)),
+                Poll::Pending => break,
+            }
+        }
+        match self.work.poll(cx) {
+            Poll::Ready(Signal::Cut) => return Poll::Ready(Err(End::Cut)),
+            Poll::Ready(Signal::Move) if wire.read == self.read_before && attempts.pay() => {
+                return Poll::Ready(Err(End::Stalled));
+            }
+            // It has begun to answer, or the budget does not allow more: it stays.
+            Poll::Ready(Signal::Move) => self.work.movable(false),
+            Poll::Pending => {}
+        }
+        app.upstream.poll(cx).map(|()| Err(End::Timeout))
+    }
+
+    fn answered(mut self, framing: Framing, response: &Response<'_>) -> Answered<'a> {
+        self.work.movable(false);
+        let busy = matches!(response.status, 429 | 503);
+        let retry_after = busy.then(|| retry_after(response)).flatten();
+        self.work.pick.answered(response.status >= 500, retry_after);
+        let Self { work, connection, upload, .. } = self;
+        Answered { work, connection, upload, framing }
+    }
+
+    fn failed(mut self, app: &mut Downstream, plan: &Plan<'_>, end: End) -> Failure {
+        let wire = &self.connection.wire;
+        let unseen = wire.written == self.written_before;
+        let silent = wire.read == self.read_before;
+        // A body is sent again from where it is held.
+        let whole = plan.has_no_body() || app.wire.input.rewind();
+        let harmless = silent && plan.repeatable && whole;
+        let pick = &mut self.work.pick;
+        match end {
+            End::Closed => {
+                let again = match (unseen && whole, harmless) {
+                    (true, _) | (_, true) if self.connection.reused => Again::Stale,
+                    (true, _) => Again::Unseen,
+                    (_, true) => Again::Harmless,
+                    (false, false) => Again::No,
+                };
+                let stale = again == Again::Stale;
+                pick.outcome(if stale { Outcome::Stale } else { Outcome::Reset });
+                Failure { stopped: ProxyError::Reset.into(), again }
+            }
+            End::Timeout => {
+                pick.outcome(Outcome::Timeout);
+                let again = if harmless { Again::Harmless } else { Again::No };
+                Failure { stopped: ProxyError::Timeout.into(), again }
+            }
+            End::Stalled => {
+                pick.outcome(Outcome::Timeout);
+                let again = if harmless { Again::Paid } else { Again::No };
+                Failure { stopped: ProxyError::Timeout.into(), again }
+            }
+            // Not the backend's fault: the attempt counts as cancelled.
+            End::Cut => {
+                let again = if harmless { Again::Harmless } else { Again::No };
+                Failure { stopped: ProxyError::Reset.into(), again }
+            }
+            End::Defect(defect) => {
+                tracing::debug!(backend = %pick.backend.name, ?defect, "bad answer");
+                pick.outcome(Outcome::Reset);
+                Failure::last(ProxyError::UpstreamProtocol)
+            }
+            // None of it is the backend's fault: the attempt counts as cancelled.
+            End::App(UploadError::Defect(defect)) => Failure::last(defect),
+            End::App(UploadError::AppGone) => Failure::last(super::exchange::Stopped::AppGone),
+        }
+    }
+}
+
+fn not_connected(work: &mut Work, error: &OpenError) -> Failure {
+    let backend = &work.pick.backend.name;
+    tracing::debug!(%backend, %error, "connect failed");
+    match error {
+        OpenError::Full => {
+            work.pick.outcome(Outcome::Stale);
+            Failure { stopped: ProxyError::Overflow.into(), again: Again::Full }
+        }
+        OpenError::Failed(_) => {
+            work.pick.outcome(Outcome::ConnectFailed);
+            Failure { stopped: ProxyError::ConnectFailed.into(), again: Again::Unseen }
+        }
+    }
+}
+
+/// How long the backend may be silent.
+fn patience(settings: &crate::config::Cluster, work: &Work) -> Option<Duration> {
+    let limits = [settings.timeouts.response, settings.retry.per_try_timeout];
+    let limit = limits.into_iter().flatten().min();
+    if !work.pick.is_trial() {
+        return limit;
+    }
+    let usual = work.pick.backend.ewma().unwrap_or_default().saturating_mul(10);
+    Some(limit.map_or(TRIAL.max(usual), |limit| limit.min(TRIAL.max(usual))))
+}
+
+/// How long the backend asks to be left alone; only as a number of seconds, which is what those
+/// who mean it send.
+fn retry_after(response: &Response<'_>) -> Option<Duration> {
+    let value = response.fields.values(Kind::RetryAfter).next()?;
+    let seconds: u64 = std::str::from_utf8(value).ok()?.parse().ok()?;
+    Some(Duration::from_secs(seconds).min(MAX_RETRY_AFTER))
+}
+
+/// Whether the backend switches to the protocol that was asked for.
+fn switches(plan: &Plan<'_>, answer: &ResponseHead) -> bool {
+    let response = answer.view();
+    let Some(asked) = plan.upgrade else { return false };
+    let mut protocols = asked.split(|byte| *byte == b',').map(<[u8]>::trim_ascii);
+    response.fields.names(Kind::Connection, b"upgrade")
+        && protocols.any(|protocol| response.fields.names(Kind::Upgrade, protocol))
+}

@@ -1,0 +1,166 @@
+//! When a request is sent again, and to whom.
+//!
+//! A request is tried again when it cannot have been seen: no connection came about, or not a byte
+//! of it was written; or when seeing it twice is harmless and no byte of an answer has come: its
+//! method is idempotent (RFC 9110, section 9.2.2) or it carries an `Idempotency-Key`, and its body,
+//! if it has one, is still there to be sent again. What may have been seen draws on the cluster's
+//! budget, so that retries cannot multiply the load of backends that fail because of it.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::exchange::{Plan, Stopped};
+use super::fields::Kind;
+use super::framing::Framing;
+use super::head::Request;
+use crate::proxy::http::site::LocalCluster;
+
+/// Back-off between attempts is drawn from zero to this, doubled each time up to the most.
+const BACKOFF: Duration = Duration::from_millis(25);
+const MOST_BACKOFF: Duration = Duration::from_millis(250);
+
+/// An attempt that came to nothing.
+#[derive(Debug)]
+pub(super) struct Failure {
+    pub(super) stopped: Stopped,
+    pub(super) again: Again,
+}
+
+/// Whether a request may be sent again after an attempt that failed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Again {
+    No,
+    /// An old connection turned out to be closed, which says nothing about the backend.
+    Stale,
+    /// The backend has as many connections as it may have.
+    Full,
+    /// The backend has seen nothing of it.
+    Unseen,
+    /// It may have seen it, but that is harmless.
+    Harmless,
+    /// It has seen it and stalled; this retry is paid for.
+    Paid,
+}
+
+impl Failure {
+    pub(super) fn last(stopped: impl Into<Stopped>) -> Self {
+        Self { stopped: stopped.into(), again: Again::No }
+    }
+}
+
+/// The attempts of one request.
+#[derive(Debug)]
+pub(super) struct Attempts<'a> {
+    cluster: &'a LocalCluster,
+    started: Instant,
+    /// Backends that failed it, or have no room for it.
+    pub(super) tried: Vec<u64>,
+    count: usize,
+    retries: u64,
+    last: Option<Stopped>,
+}
+
+impl<'a> Attempts<'a> {
+    pub(super) fn new(cluster: &'a LocalCluster, started: Instant) -> Self {
+        Self { cluster, started, tried: Vec::new(), count: 0, retries: 0, last: None }
+    }
+
+    /// Whether this is not the first connection that it is tried on.
+    pub(super) fn is_retry(&self) -> bool {
+        self.last.is_some()
+    }
+
+    /// Whether only closed connections were met so far.
+    pub(super) fn is_untried(&self) -> bool {
+        self.count == 0
+    }
+
+    /// Whether another attempt may follow the next one.
+    pub(super) fn may_follow(&self) -> bool {
+        self.count + 1 < self.cluster.settings().retry.attempts && self.has_time()
+    }
+
+    /// The failure of an earlier attempt, or else `error`.
+    pub(super) fn last_or(&mut self, error: impl Into<Stopped>) -> Stopped {
+        self.last.take().unwrap_or_else(|| error.into())
+    }
+
+    /// Whether a status is one that is tried again, and may be.
+    pub(super) fn rejects(&self, status: u16) -> bool {
+        let on_status = &self.cluster.settings().retry.on_status;
+        on_status.iter().any(|range| range.contains(&status)) && self.may_follow() && self.pay()
+    }
+
+    /// Takes in a failure at a backend: the request goes on, after a pause, or stops.
+    pub(super) async fn failed(&mut self, backend: u64, failure: Failure) -> Result<(), Stopped> {
+        self.tried.push(backend);
+        if failure.again == Again::Full {
+            return Ok(());
+        }
+        self.count += usize::from(failure.again != Again::Stale);
+        let allowed = match failure.again {
+            Again::No => false,
+            Again::Stale | Again::Full => true,
+            Again::Unseen | Again::Paid => self.has_attempts(),
+            Again::Harmless => self.has_attempts() && self.pay(),
+        };
+        if !allowed {
+            return Err(failure.stopped);
+        }
+        self.retries += 1;
+        self.last = Some(failure.stopped);
+        if failure.again == Again::Harmless {
+            tokio::time::sleep(backoff(self.count)).await;
+        }
+        Ok(())
+    }
+
+    /// Counts what the retries came to.
+    pub(super) fn end(&self, answered: bool) {
+        if self.retries > 0 {
+            let metrics = self.cluster.metrics();
+            let counter =
+                if answered { &metrics.retries_succeeded } else { &metrics.retries_failed };
+            counter.increment(self.retries);
+        }
+    }
+
+    fn has_attempts(&self) -> bool {
+        self.count < self.cluster.settings().retry.attempts && self.has_time()
+    }
+
+    /// Whether the request's deadline leaves time for more than a pause.
+    fn has_time(&self) -> bool {
+        let limit = self.cluster.settings().timeouts.response;
+        limit.is_none_or(|limit| self.started.elapsed() + MOST_BACKOFF < limit)
+    }
+
+    /// Draws on the budget.
+    pub(super) fn pay(&self) -> bool {
+        let paid = self.cluster.cluster.budget.take();
+        if !paid {
+            self.cluster.metrics().retries_exhausted.increment(1);
+        }
+        paid
+    }
+}
+
+/// Full jitter: whoever failed together does not come back together.
+fn backoff(attempt: usize) -> Duration {
+    let doubled = BACKOFF.saturating_mul(1 << attempt.saturating_sub(1).min(8));
+    doubled.min(MOST_BACKOFF).mul_f64(fastrand::f64())
+}
+
+/// Whether a request may be seen twice.
+pub(super) fn is_repeatable(request: &Request<'_>) -> bool {
+    matches!(request.method, "GET" | "HEAD" | "OPTIONS" | "PUT" | "DELETE")
+        || request.fields.has(Kind::IdempotencyKey)
+}
+
+impl Plan<'_> {
+    /// Whether nothing but its head would have to be sent again.
+    pub(super) fn has_no_body(&self) -> bool {
+        matches!(self.framing, Framing::Empty | Framing::Length(0))
+    }
+}
