@@ -5,6 +5,7 @@ mod early;
 mod framing;
 mod gone;
 mod heads;
+mod hedging;
 mod interim;
 mod pipelining;
 mod refused;

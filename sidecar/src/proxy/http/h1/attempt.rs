@@ -6,10 +6,11 @@ use std::time::Duration;
 
 use super::defect::Defect;
 use super::downstream::Downstream;
-use super::exchange::Plan;
+use super::exchange::{Plan, Stopped};
 use super::fields::Kind;
 use super::framing::{self, Framing};
 use super::head::{Progress, Response, ResponseHead};
+use super::hedge;
 use super::retry::{Again, Attempts, Failure};
 use super::upload::{Upload, UploadError};
 use super::write::{self, Outgoing};
@@ -63,15 +64,23 @@ pub(super) enum End {
     App(UploadError),
 }
 
-/// Tries the request at one backend; `answer` is the head of what it says.
+/// Tries the request at one backend, and at a second one if that is late and may be; `answer` is
+/// the head of what is said first.
 pub(super) async fn attempt<'a>(
     app: &mut Downstream,
     plan: &'a Plan<'_>,
-    work: Work,
+    mut work: Work,
     attempts: &Attempts<'_>,
     answer: &mut ResponseHead,
 ) -> Result<Answered<'a>, Failure> {
-    let mut attempt = Attempt::begin(app, plan, work, attempts).await?;
+    let connection = match connect(plan, &work, attempts).await {
+        Ok(connection) => connection,
+        Err(error) => return Err(not_connected(&mut work, &error)),
+    };
+    let mut attempt = Attempt::start(app, plan, work, connection, attempts);
+    if let Some(after) = hedge::delay(plan, attempts) {
+        return Box::pin(hedge::race(app, plan, attempt, attempts, answer, after)).await;
+    }
     let ended = attempt.answer(app, plan, attempts, answer).await;
     match ended {
         Ok(framing) => Ok(attempt.answered(framing, &answer.view())),
@@ -79,29 +88,33 @@ pub(super) async fn attempt<'a>(
     }
 }
 
+/// A connection for this work: a kept one, unless one has just failed.
+async fn connect(
+    plan: &Plan<'_>,
+    work: &Work,
+    attempts: &Attempts<'_>,
+) -> Result<Box<Connection>, OpenError> {
+    let cluster = &plan.decision.destination.cluster;
+    let kept = match attempts.is_retry() {
+        true => None,
+        false => cluster.pool.take(work.pick.backend.id),
+    };
+    match kept {
+        Some(connection) => Ok(connection),
+        None => Connection::open(&work.pick.backend, cluster.settings().timeouts.connect).await,
+    }
+}
+
 impl<'a> Attempt<'a> {
-    /// Takes or opens a connection and puts the head of the request into its output.
-    async fn begin(
+    /// Puts the head of the request into the connection's output.
+    pub(super) fn start(
         app: &Downstream,
         plan: &'a Plan<'_>,
-        mut work: Work,
+        work: Work,
+        mut connection: Box<Connection>,
         attempts: &Attempts<'_>,
-    ) -> Result<Self, Failure> {
+    ) -> Self {
         let cluster = &plan.decision.destination.cluster;
-        let timeouts = &cluster.settings().timeouts;
-        // After a failure nothing but a connection that has carried nothing yet is trusted.
-        let pooled = match attempts.is_retry() {
-            true => None,
-            false => cluster.pool.take(work.pick.backend.id),
-        };
-        let mut connection = match pooled {
-            Some(connection) => connection,
-            None => match Connection::open(&work.pick.backend, timeouts.connect).await {
-                Ok(connection) => connection,
-                Err(error) => return Err(not_connected(&mut work, &error)),
-            },
-        };
-        let affinity = &cluster.settings().affinity.key;
         let outgoing = Outgoing {
             request: plan.request,
             target: plan.target,
@@ -110,23 +123,28 @@ impl<'a> Attempt<'a> {
             framing: plan.framing,
             sender: &app.sender,
             upgrade: plan.upgrade,
-            cookie: match affinity {
+            cookie: match &cluster.settings().affinity.key {
                 AffinityKey::Cookie(name) => Some(name.as_bytes()),
                 _ => None,
             },
         };
         write::request_head(connection.wire.output.bytes(), &outgoing);
-        let patience = patience(cluster.settings(), &work);
+        let patience = patience(&work, attempts);
         app.upstream.set(patience);
         work.movable(plan.repeatable && attempts.may_follow());
-        Ok(Self {
+        Self {
             written_before: connection.wire.written,
             read_before: connection.wire.read,
             upload: Upload::new(plan.framing, cluster, patience),
             progress: Progress::default(),
             connection,
             work,
-        })
+        }
+    }
+
+    /// The id of its backend.
+    pub(super) fn backend(&self) -> u64 {
+        self.work.pick.backend.id
     }
 
     /// Sends the request and reads up to the head of the final answer; interim ones are relayed.
@@ -139,31 +157,39 @@ impl<'a> Attempt<'a> {
     ) -> Result<Framing, End> {
         for _ in 0..=MAX_INTERIMS {
             poll_fn(|cx| self.poll_head(app, attempts, answer, cx)).await?;
-            let response = answer.view();
-            match response.status {
-                // What is left of the request would become bytes of the other protocol.
-                101 if self.upload.is_done() && switches(plan, answer) => {
-                    return Ok(Framing::UntilClose);
-                }
-                101 => return Err(End::Defect(Defect::Switch)),
-                // HTTP/1.0 does not know them.
-                100..=199 if plan.request.http10 => {}
-                100..=199 => {
-                    write::interim_head(app.wire.output.bytes(), &response);
-                    let flushed = app.flush().await;
-                    flushed.map_err(|_| End::App(UploadError::AppGone))?;
-                }
-                _ => {
-                    let to_head = plan.request.method == "HEAD";
-                    return framing::of_response(&response, to_head).map_err(End::Defect);
-                }
+            if let Some(framing) = self.framing(plan, answer)? {
+                return Ok(framing);
+            }
+            // HTTP/1.0 does not know interim answers.
+            if !plan.request.http10 {
+                write::interim_head(app.wire.output.bytes(), &answer.view());
+                let flushed = app.flush().await;
+                flushed.map_err(|_| End::App(UploadError::AppGone))?;
             }
         }
         Err(End::Defect(Defect::TooManyInterims))
     }
 
+    /// How the body of an answer is delimited; `None` for an interim answer.
+    pub(super) fn framing(
+        &self,
+        plan: &Plan<'_>,
+        answer: &ResponseHead,
+    ) -> Result<Option<Framing>, End> {
+        match answer.view().status {
+            // What is left of the request would become bytes of the other protocol.
+            101 if self.upload.is_done() && switches(plan, answer) => Ok(Some(Framing::UntilClose)),
+            101 => Err(End::Defect(Defect::Switch)),
+            100..=199 => Ok(None),
+            _ => {
+                let to_head = plan.request.method == "HEAD";
+                framing::of_response(&answer.view(), to_head).map(Some).map_err(End::Defect)
+            }
+        }
+    }
+
     /// Ready with the next head of the backend; meanwhile the request goes out.
-    fn poll_head(
+    pub(super) fn poll_head(
         &mut self,
         app: &mut Downstream,
         attempts: &Attempts<'_>,
@@ -204,7 +230,7 @@ impl<'a> Attempt<'a> {
         app.upstream.poll(cx).map(|()| Err(End::Timeout))
     }
 
-    fn answered(mut self, framing: Framing, response: &Response<'_>) -> Answered<'a> {
+    pub(super) fn answered(mut self, framing: Framing, response: &Response<'_>) -> Answered<'a> {
         self.work.movable(false);
         let busy = matches!(response.status, 429 | 503);
         let retry_after = busy.then(|| retry_after(response)).flatten();
@@ -213,7 +239,7 @@ impl<'a> Attempt<'a> {
         Answered { work, connection, upload, framing }
     }
 
-    fn failed(mut self, app: &mut Downstream, plan: &Plan<'_>, end: End) -> Failure {
+    pub(super) fn failed(mut self, app: &mut Downstream, plan: &Plan<'_>, end: End) -> Failure {
         let wire = &self.connection.wire;
         let unseen = wire.written == self.written_before;
         let silent = wire.read == self.read_before;
@@ -276,14 +302,13 @@ fn not_connected(work: &mut Work, error: &OpenError) -> Failure {
 }
 
 /// How long the backend may be silent.
-fn patience(settings: &crate::config::Cluster, work: &Work) -> Option<Duration> {
-    let limits = [settings.timeouts.response, settings.retry.per_try_timeout];
-    let limit = limits.into_iter().flatten().min();
+fn patience(work: &Work, attempts: &Attempts<'_>) -> Option<Duration> {
+    let limit = attempts.patience();
     if !work.pick.is_trial() {
         return limit;
     }
     let usual = work.pick.backend.ewma().unwrap_or_default().saturating_mul(10);
-    Some(limit.map_or(TRIAL.max(usual), |limit| limit.min(TRIAL.max(usual))))
+    [limit, Some(TRIAL.max(usual))].into_iter().flatten().min()
 }
 
 /// How long the backend asks to be left alone; only as a number of seconds, which is what those

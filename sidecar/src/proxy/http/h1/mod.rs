@@ -14,6 +14,7 @@ pub mod fields;
 mod forward;
 pub mod framing;
 pub mod head;
+mod hedge;
 mod relay;
 mod reply;
 mod retry;

@@ -136,6 +136,16 @@ impl<'a> Attempts<'a> {
         limit.is_none_or(|limit| self.started.elapsed() + MOST_BACKOFF < limit)
     }
 
+    /// How long the next attempt may wait: what earlier ones have left of the request's deadline.
+    pub(super) fn patience(&self) -> Option<Duration> {
+        let settings = self.cluster.settings();
+        let left = settings.timeouts.response.map(|limit| match self.is_retry() {
+            true => limit.saturating_sub(self.started.elapsed()),
+            false => limit,
+        });
+        [left, settings.retry.per_try_timeout].into_iter().flatten().min()
+    }
+
     /// Draws on the budget.
     pub(super) fn pay(&self) -> bool {
         let paid = self.cluster.cluster.budget.take();
