@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::defect::Defect;
 use super::downstream::Downstream;
-use super::exchange::{Plan, Stopped};
+use super::exchange::Plan;
 use super::fields::Kind;
 use super::framing::{self, Framing};
 use super::head::{Progress, Response, ResponseHead};

@@ -52,25 +52,28 @@ async fn find(
     plan: &Plan<'_>,
     attempts: &mut Attempts<'_>,
 ) -> Result<Work, Stopped> {
-    let cluster = &plan.decision.destination.cluster;
-    let wish = |tried| Wish {
-        key: plan.affinity.key,
-        tried,
-        replayable: plan.repeatable && attempts.may_follow(),
-        now: Instant::now(),
-    };
-    let picked = match cluster.pick(wish(&attempts.tried)) {
+    let picked = match pick(plan, attempts, &attempts.tried) {
         // A closed connection to the only backend: a new one may do.
         Err(NoPick::NoEligibleBackend) if attempts.is_retry() && attempts.is_untried() => {
-            cluster.pick(wish(&[]))
+            pick(plan, attempts, &[])
         }
         picked => picked,
     };
     match picked {
         Ok(work) => Ok(work),
         Err(NoPick::Full) => wait(app, plan, attempts).await,
+        Err(NoPick::NoEligibleBackend) if attempts.crowded => wait(app, plan, attempts).await,
         Err(none) => Err(attempts.last_or(ProxyError::from(none))),
     }
+}
+
+fn pick(plan: &Plan<'_>, attempts: &Attempts<'_>, tried: &[u64]) -> Result<Work, NoPick> {
+    plan.decision.destination.cluster.pick(Wish {
+        key: plan.affinity.key,
+        tried,
+        replayable: plan.repeatable && attempts.may_follow(),
+        now: attempts.now(),
+    })
 }
 
 /// Waits in the cluster's queue, for as long as that may take; whoever gives up while waiting is
@@ -84,20 +87,19 @@ async fn wait(
     let overflow = ProxyError::Overflow;
     let queued = cluster.cluster.gate.as_ref().and_then(|gate| gate.queue());
     let Some(waiting) = queued else { return Err(attempts.last_or(overflow)) };
+    let mut limit = pin!(tokio::time::sleep_until(attempts.waits_until()));
     attempts.tried.clear();
-    let mut limit = pin!(tokio::time::sleep(cluster.settings().limits.queue_timeout));
+    // Whether there is room for a connection only shows when one is opened.
+    let mut look = !std::mem::take(&mut attempts.crowded);
     loop {
-        let wish = Wish {
-            key: plan.affinity.key,
-            tried: &[],
-            replayable: plan.repeatable && attempts.may_follow(),
-            now: Instant::now(),
-        };
-        match cluster.pick(wish) {
-            Ok(work) => return Ok(work),
-            Err(NoPick::Full) => {}
-            Err(none) => return Err(attempts.last_or(ProxyError::from(none))),
+        if look {
+            match pick(plan, attempts, &[]) {
+                Ok(work) => return Ok(work),
+                Err(NoPick::Full) => {}
+                Err(none) => return Err(attempts.last_or(ProxyError::from(none))),
+            }
         }
+        look = true;
         let mut room = pin!(waiting.room());
         poll_fn(|cx| {
             if app.poll_gone(cx).is_ready() {

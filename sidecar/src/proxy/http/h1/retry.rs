@@ -59,11 +59,38 @@ pub(super) struct Attempts<'a> {
     count: usize,
     retries: u64,
     last: Option<Stopped>,
+    /// Whether some backend had no room for another connection.
+    pub(super) crowded: bool,
+    /// When it has waited for room for long enough.
+    waits_until: Option<Instant>,
 }
 
 impl<'a> Attempts<'a> {
     pub(super) fn new(cluster: &'a LocalCluster, started: Instant) -> Self {
-        Self { cluster, started, tried: Vec::new(), count: 0, retries: 0, last: None }
+        Self {
+            cluster,
+            started,
+            tried: Vec::new(),
+            count: 0,
+            retries: 0,
+            last: None,
+            crowded: false,
+            waits_until: None,
+        }
+    }
+
+    /// What time it is for the next attempt: the first begins with the request.
+    pub(super) fn now(&self) -> Instant {
+        if self.tried.is_empty() && self.waits_until.is_none() {
+            return self.started;
+        }
+        Instant::now()
+    }
+
+    /// Until when it may wait for room, in all.
+    pub(super) fn waits_until(&mut self) -> Instant {
+        let limit = self.cluster.settings().limits.queue_timeout;
+        *self.waits_until.get_or_insert_with(|| Instant::now() + limit)
     }
 
     /// Whether this is not the first connection that it is tried on.
@@ -96,6 +123,7 @@ impl<'a> Attempts<'a> {
     pub(super) async fn failed(&mut self, backend: u64, failure: Failure) -> Result<(), Stopped> {
         self.tried.push(backend);
         if failure.again == Again::Full {
+            self.crowded = true;
             return Ok(());
         }
         self.count += usize::from(failure.again != Again::Stale);
