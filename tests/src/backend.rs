@@ -58,7 +58,8 @@ impl Backend {
         Self::serving((Ipv4Addr::LOCALHOST, 0).into(), answer).await
     }
 
-    async fn serving<F, T>(address: SocketAddr, answer: F) -> Self
+    /// As `answering`, at this address.
+    pub async fn serving<F, T>(address: SocketAddr, answer: F) -> Self
     where
         F: Fn(Request<Incoming>) -> T + Clone + Send + Sync + 'static,
         T: Future<Output = Response<Body>> + Send + 'static,

@@ -2,14 +2,16 @@
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
+use std::process::Output;
 use std::time::Duration;
 
+use http_body_util::Full;
 use rustix::process::Signal;
 use serde_json::Value;
 use tempfile::TempDir;
 use tokio::process::Command;
 
-use crate::client;
+use crate::client::{self, Client};
 use crate::process::Process;
 use crate::{binary, eventually, secs};
 
@@ -78,6 +80,41 @@ impl Sidecar {
     /// A page of the admin API: status and body.
     pub async fn get(&self, path: &str) -> (u16, String) {
         client::get(self.admin, path).await.expect("the admin API answers")
+    }
+
+    /// Gives an order over the admin API: status and answer.
+    pub async fn order(&self, backend: &str, order: &str, body: &str) -> (u16, Value) {
+        let path = format!("/api/v1/clusters/api/backends/{backend}/{order}");
+        let request = client::request("POST", &path, self.admin).header("x-outrigger-admin", "1");
+        let request = request.body(Full::from(body.to_owned())).unwrap();
+        let mut client = Client::connect(self.admin).await.expect("the admin API listens");
+        let answer = client.send(request).await.expect("the admin API answers");
+        let view = serde_json::from_slice(answer.body()).expect("it is JSON");
+        (answer.status().as_u16(), view)
+    }
+
+    /// Drains a backend of the cluster `api` until `timeout` from now.
+    pub async fn drain(&self, backend: &str, timeout: &str) {
+        let body = format!("{{\"timeout\": \"{timeout}\"}}");
+        let (status, view) = self.order(backend, "drain", &body).await;
+        assert_eq!((status, &view["backend"]["state"]), (200, &"draining".into()), "{view}");
+    }
+
+    /// What `/api/v1/clusters` says of a backend of the cluster `api`.
+    pub async fn backend(&self, name: &str) -> Value {
+        let cluster = self.cluster("api").await;
+        let backends = cluster["backends"].as_array().expect("a list of backends");
+        backends.iter().find(|backend| backend["name"] == name).expect("it is there").clone()
+    }
+
+    /// Runs a command about this sidecar: exit code, and what it printed to both outputs.
+    pub async fn command(&self, arguments: &[&str]) -> (i32, String) {
+        let mut command = Command::new(binary());
+        command.args(arguments).arg("--admin").arg(self.admin.to_string());
+        let ended = tokio::time::timeout(secs(30), command.output()).await;
+        let Output { status, stdout, stderr } = ended.expect("it ends").unwrap();
+        let said = String::from_utf8(stdout).unwrap() + &String::from_utf8(stderr).unwrap();
+        (status.code().unwrap(), said)
     }
 
     /// The view of one cluster in `/api/v1/clusters`.

@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use http::HeaderMap;
-use http::header::HOST;
+use http::header::{HOST, ORIGIN};
 
 use crate::net::Address;
 
@@ -28,6 +28,25 @@ pub(super) fn check(
         // A page of some site may point its own name at 127.0.0.1 and have a browser read this.
         Address::Tcp(_) if names_this_machine(host) => Ok(()),
         Address::Tcp(_) => Err("the Host of the request must be localhost or a loopback address"),
+    }
+}
+
+/// What an order needs beside that. No page of a browser can send this field to another origin
+/// without asking first, and nobody answers that question.
+pub(super) const ORDER: &str = "x-outrigger-admin";
+
+/// Why an order with these fields is refused.
+pub(super) fn check_order(headers: &HeaderMap) -> Result<(), &'static str> {
+    if headers.get(ORDER).is_none_or(|value| value != "1") {
+        return Err("an order needs the field `X-Outrigger-Admin: 1`");
+    }
+    let own = |origin: &str| {
+        let (_, authority) = origin.split_once("://").unwrap_or_default();
+        names_this_machine(authority)
+    };
+    match headers.get(ORIGIN).map(|origin| origin.to_str().unwrap_or_default()) {
+        Some(origin) if !own(origin) => Err("orders of pages of other sites are refused"),
+        _ => Ok(()),
     }
 }
 
@@ -58,6 +77,22 @@ mod tests {
             assert!(allowed("0.0.0.0:9910", path, "10.0.0.5:9910"));
         }
         assert!(!allowed("0.0.0.0:9910", "/api/v1/clusters", "localhost:9910"));
+    }
+
+    #[test]
+    fn an_order_needs_its_field_and_no_other_sites_page() {
+        let check = |fields: &[(&'static str, &'static str)]| {
+            let fields = fields.iter().map(|(name, value)| {
+                (http::HeaderName::from_static(name), HeaderValue::from_static(value))
+            });
+            check_order(&fields.collect()).is_ok()
+        };
+        assert!(!check(&[]) && !check(&[(ORDER, "0")]));
+        assert!(check(&[(ORDER, "1")]));
+        assert!(check(&[(ORDER, "1"), ("origin", "http://127.0.0.1:9910")]));
+        for site in ["https://evil.example", "http://localhost.evil.example", "null", ""] {
+            assert!(!check(&[(ORDER, "1"), ("origin", site)]), "{site}");
+        }
     }
 
     #[test]

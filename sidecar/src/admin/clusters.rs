@@ -44,8 +44,18 @@ pub struct BackendView {
     pub drain_deadline: Option<String>,
     /// How far its drain is; null while it does not drain.
     pub drain: Option<DrainView>,
-    /// No order can be given to this version.
-    pub orders: Vec<serde_json::Value>,
+    pub orders: Vec<OrderView>,
+}
+
+/// An override that holds until it is taken back.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct OrderView {
+    /// `admin`: it came over this API.
+    pub owner: String,
+    /// `drain`.
+    pub kind: String,
+    /// RFC 3339; null: it ends when it is taken back, or with the process.
+    pub expires_at: Option<String>,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -94,7 +104,7 @@ impl ClusterView {
 }
 
 impl BackendView {
-    fn of(entry: &Entry, source: &str) -> Self {
+    pub(super) fn of(entry: &Entry, source: &str) -> Self {
         let backend = &entry.backend;
         let last_probe = backend.last_probe();
         let weight = |weight: u32| f64::from(weight) / f64::from(WEIGHT_ONE);
@@ -113,7 +123,7 @@ impl BackendView {
             last_probe: last_probe.as_deref().map(ProbeView::of),
             drain_deadline: entry.leaving.map(|leaving| rfc3339(wall(leaving.deadline))),
             drain: entry.leaving.map(|leaving| DrainView::of(entry, leaving)),
-            orders: Vec::new(),
+            orders: OrderView::of(entry.leaving).into_iter().collect(),
         }
     }
 }
@@ -133,9 +143,21 @@ fn reason(entry: &Entry, last_probe: Option<&ProbeReport>) -> String {
         (State::Ejected, None) => "stalled: it takes work and answers none".into(),
         (State::Draining, _) => match entry.leaving {
             Some(leaving) if leaving.done => "drained".into(),
-            Some(leaving) => leaving.cause.describe().into(),
+            Some(leaving) => {
+                format!("{}, until {}", leaving.cause.describe(), rfc3339(wall(leaving.deadline)))
+            }
             None => String::new(),
         },
+    }
+}
+
+impl OrderView {
+    fn of(leaving: Option<Leaving>) -> Option<Self> {
+        leaving?.ordered.then(|| Self {
+            owner: "admin".into(),
+            kind: "drain".into(),
+            expires_at: None,
+        })
     }
 }
 

@@ -1,9 +1,11 @@
 //! The admin API: HTTP for operators, the command line and Prometheus.
 //!
-//! It reads snapshots and measurements, and runs on the control thread, away from the traffic.
+//! It reads snapshots and measurements, sends orders to the tasks of clusters, and runs on the
+//! control thread, away from the traffic.
 
 mod auth;
 pub mod clusters;
+pub mod orders;
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -17,6 +19,7 @@ use hyper::body::{Bytes, Incoming};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
+use orders::OrderPath;
 use serde::Serialize;
 use serde_json::json;
 use tokio::sync::{Semaphore, watch};
@@ -80,20 +83,13 @@ async fn answer(admin: Arc<Admin>, request: Request<Incoming>) -> Result<Reply, 
     if let Err(why) = auth::check(&admin.address, path, request.headers()) {
         return Ok(error(StatusCode::FORBIDDEN, "forbidden", why));
     }
-    let page: Page = match path {
-        "/livez" => Page::Livez,
-        "/readyz" => Page::Readyz,
-        "/metrics" => Page::Metrics,
-        "/api/v1/clusters" => Page::Clusters,
-        _ => return Ok(error(StatusCode::NOT_FOUND, "not_found", "there is no such page")),
+    let Some(page) = Page::at(path) else {
+        return Ok(error(StatusCode::NOT_FOUND, "not_found", "there is no such page"));
     };
-    if !matches!(*request.method(), Method::GET | Method::HEAD) {
-        let mut reply =
-            error(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", "this page takes GET");
-        reply.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
-        return Ok(reply);
+    if !page.takes(request.method()) {
+        return Ok(page.not_allowed());
     }
-    Ok(page.show(&admin).await)
+    Ok(page.show(&admin, request).await)
 }
 
 enum Page {
@@ -101,15 +97,45 @@ enum Page {
     Readyz,
     Metrics,
     Clusters,
+    Order(OrderPath),
 }
 
 impl Page {
-    async fn show(self, admin: &Arc<Admin>) -> Reply {
+    fn at(path: &str) -> Option<Self> {
+        match path {
+            "/livez" => Some(Self::Livez),
+            "/readyz" => Some(Self::Readyz),
+            "/metrics" => Some(Self::Metrics),
+            "/api/v1/clusters" => Some(Self::Clusters),
+            path => OrderPath::parse(path).map(Self::Order),
+        }
+    }
+
+    fn takes(&self, method: &Method) -> bool {
+        match self {
+            Self::Order(_) => method == Method::POST,
+            _ => matches!(*method, Method::GET | Method::HEAD),
+        }
+    }
+
+    fn not_allowed(&self) -> Reply {
+        let allowed = if matches!(self, Self::Order(_)) { "POST" } else { "GET, HEAD" };
+        let message = format!("this page takes {allowed}");
+        let mut reply = error(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", &message);
+        reply.headers_mut().insert(ALLOW, HeaderValue::from_static(allowed));
+        reply
+    }
+
+    async fn show(self, admin: &Arc<Admin>, request: Request<Incoming>) -> Reply {
         match self {
             Self::Livez => text(StatusCode::OK, "text/plain; charset=utf-8", "ok\n".into()),
             Self::Readyz => readyz(admin),
             Self::Metrics => metrics(admin).await,
             Self::Clusters => json(StatusCode::OK, &clusters::view(&admin.clusters)),
+            Self::Order(order) => match auth::check_order(request.headers()) {
+                Ok(()) => order.carry_out(admin, request.into_body()).await,
+                Err(why) => error(StatusCode::FORBIDDEN, "forbidden", why),
+            },
         }
     }
 }

@@ -5,11 +5,14 @@ use std::time::Duration;
 
 use clap::Args;
 use http::header::HOST;
+use http::request::Builder;
 use http::{Request, StatusCode};
-use http_body_util::{BodyExt, Empty, Limited};
+use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::Bytes;
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 
 use super::{Failure, block_on};
 use crate::config::{load, load_defaults};
@@ -32,20 +35,38 @@ pub(super) struct AdminArg {
 }
 
 impl AdminArg {
-    /// The body of a page.
-    pub(super) fn get(&self, path: &str) -> Result<Bytes, Failure> {
+    /// A page.
+    pub(super) fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, Failure> {
+        self.ask(Request::get(path), Bytes::new())
+    }
+
+    /// Gives an order; the answer says how things stand after it.
+    pub(super) fn post<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        body: &impl Serialize,
+    ) -> Result<T, Failure> {
+        let body = serde_json::to_vec(body).map_err(|e| Failure::Failed(e.to_string()))?;
+        self.ask(Request::post(path).header("x-outrigger-admin", "1"), body.into())
+    }
+
+    fn ask<T: DeserializeOwned>(&self, head: Builder, body: Bytes) -> Result<T, Failure> {
+        let request = head.header(HOST, "localhost").body(Full::new(body));
+        let page = self.exchange(request.map_err(|e| Failure::Failed(e.to_string()))?)?;
+        serde_json::from_slice(&page)
+            .map_err(|e| Failure::Failed(format!("the answer is not understood: {e}")))
+    }
+
+    fn exchange(&self, request: Request<Full<Bytes>>) -> Result<Bytes, Failure> {
         let address = self.address()?;
         block_on(async {
-            let answer = tokio::time::timeout(TIMEOUT, fetch(&address, path)).await;
+            let answer = tokio::time::timeout(TIMEOUT, fetch(&address, request)).await;
             let unreachable = |why: &dyn std::fmt::Display| {
                 Failure::Unreachable(format!("no sidecar answers at {address}: {why}"))
             };
             match answer {
                 Ok(Ok((StatusCode::OK, body))) => Ok(body),
-                Ok(Ok((status, body))) => {
-                    let body = String::from_utf8_lossy(&body).trim().escape_default().to_string();
-                    Err(Failure::Failed(format!("{address} says {status}: {body}")))
-                }
+                Ok(Ok((status, body))) => Err(Failure::Failed(refusal(status, &body))),
                 Ok(Err(error)) => Err(unreachable(&error)),
                 Err(_) => Err(unreachable(&"it takes too long")),
             }
@@ -83,14 +104,22 @@ fn reachable(address: Address) -> Address {
     }
 }
 
+/// The message of an error, or else all that was said.
+fn refusal(status: StatusCode, body: &[u8]) -> String {
+    let error = serde_json::from_slice::<serde_json::Value>(body).unwrap_or_default();
+    match error["error"]["message"].as_str() {
+        Some(message) => message.chars().filter(|c| !c.is_control()).collect(),
+        None => format!("{status}: {}", String::from_utf8_lossy(body).trim().escape_default()),
+    }
+}
+
 async fn fetch(
     address: &Address,
-    path: &str,
+    request: Request<Full<Bytes>>,
 ) -> Result<(StatusCode, Bytes), Box<dyn std::error::Error + Send + Sync>> {
     let stream = dial::connect(address, Some(TIMEOUT)).await?;
     let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
     let driver = tokio::spawn(connection);
-    let request = Request::get(path).header(HOST, "localhost").body(Empty::<Bytes>::new())?;
     let response = sender.send_request(request).await?;
     let status = response.status();
     let body = Limited::new(response.into_body(), MAX_ANSWER).collect().await?.to_bytes();

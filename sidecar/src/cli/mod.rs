@@ -1,10 +1,13 @@
 //! The command line: one file per command.
 
+mod backend;
 mod check;
 mod client;
 mod completions;
 mod config;
 mod demo;
+mod drain;
+mod resume;
 mod run;
 mod status;
 
@@ -33,6 +36,10 @@ enum Command {
     Demo(demo::Demo),
     /// Show the clusters and backends of a running sidecar
     Status(status::Status),
+    /// Take a backend out of use: no new work, and what it has may finish
+    Drain(drain::Drain),
+    /// Bring a drained backend back
+    Resume(resume::Resume),
     /// Show the schema of the configuration, or the effective configuration
     Config(config::ConfigCommand),
     /// Print the completion script of a shell
@@ -103,6 +110,8 @@ impl Cli {
             Command::Check(check) => check.run(),
             Command::Demo(demo) => demo.run(),
             Command::Status(status) => status.run(),
+            Command::Drain(drain) => drain.run(),
+            Command::Resume(resume) => resume.run(),
             Command::Config(config) => config.run(),
             Command::Completions(completions) => completions.run(),
         };

@@ -20,9 +20,7 @@ pub(super) struct Status {
 
 impl Status {
     pub(super) fn run(&self) -> Result<(), Failure> {
-        let page = self.admin.get("/api/v1/clusters")?;
-        let mut view: ClustersView = serde_json::from_slice(&page)
-            .map_err(|e| Failure::Failed(format!("the answer is not understood: {e}")))?;
+        let mut view: ClustersView = self.admin.get("/api/v1/clusters")?;
         if let Some(wanted) = &self.cluster {
             let known: Vec<_> = view.clusters.iter().map(|cluster| cluster.name.clone()).collect();
             view.clusters.retain(|cluster| cluster.name == *wanted);

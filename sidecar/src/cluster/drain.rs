@@ -42,6 +42,8 @@ pub enum Cut {
 pub struct Leaving {
     pub cause: Cause,
     pub deadline: Instant,
+    /// Whether an order is among its causes.
+    pub ordered: bool,
     /// Whether work whose affinity names it may still arrive.
     pub keeps_affinity: bool,
     pub cut: Cut,
@@ -124,7 +126,7 @@ impl Drains {
             None => Cut::Never,
         };
         let keeps_affinity = keep_affinity && !terminated && !self.done && now < deadline;
-        let cause = self.drains.first()?.cause;
-        Some(Leaving { cause, deadline, keeps_affinity, cut, done: self.done })
+        let (cause, ordered) = (self.drains.first()?.cause, self.has(Cause::Order));
+        Some(Leaving { cause, deadline, ordered, keeps_affinity, cut, done: self.done })
     }
 }

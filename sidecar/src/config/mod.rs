@@ -23,6 +23,7 @@ pub use health::{Expected, Health, HttpProbe, JsonCondition, Probe, UdpProbe};
 pub use load::{Loaded, load, load_defaults, load_text};
 pub use policies::{Affinity, AffinityBy, AffinityKey, Drain, Limits, OnLeaving, Outlier, Retry};
 pub use schema::schema;
+pub use units::DurationText;
 
 use crate::balancer::Policy;
 use crate::net::Address;

@@ -27,7 +27,7 @@ macro_rules! text {
         pub struct $name(pub String);
 
         impl $name {
-            pub(super) const ACCEPTS: &str = $accepts;
+            pub(crate) const ACCEPTS: &str = $accepts;
         }
 
         impl JsonSchema for $name {
@@ -69,7 +69,7 @@ text!(
 );
 
 impl DurationText {
-    pub(super) fn parse(&self) -> Option<Duration> {
+    pub(crate) fn parse(&self) -> Option<Duration> {
         humantime::parse_duration(&self.0).ok().filter(|d| !d.is_zero() && *d <= LONGEST)
     }
 }

@@ -290,10 +290,8 @@ fn not_connected(work: &mut Work, error: &OpenError) -> Failure {
     let backend = &work.pick.backend.name;
     tracing::debug!(%backend, %error, "connect failed");
     match error {
-        OpenError::Full => {
-            work.pick.outcome(Outcome::Stale);
-            Failure { stopped: ProxyError::Overflow.into(), again: Again::Full }
-        }
+        // Our own bound: the attempt counts as cancelled.
+        OpenError::Full => Failure { stopped: ProxyError::Overflow.into(), again: Again::Full },
         OpenError::Failed(_) => {
             work.pick.outcome(Outcome::ConnectFailed);
             Failure { stopped: ProxyError::ConnectFailed.into(), again: Again::Unseen }

@@ -128,7 +128,7 @@ impl Second {
                     Ok(connection) => {
                         return Some(Attempt::start(app, plan, work, connection, attempts));
                     }
-                    Err(OpenError::Full) => work.pick.outcome(Outcome::Stale),
+                    Err(OpenError::Full) => {}
                     Err(OpenError::Failed(_)) => work.pick.outcome(Outcome::ConnectFailed),
                 }
             }

@@ -1,0 +1,200 @@
+//! `POST /api/v1/clusters/{cluster}/backends/{backend}/drain` and `…/resume`: what an operator
+//! wants of a backend, answered once picks follow it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::StatusCode;
+use http_body_util::{BodyExt, Limited};
+use hyper::body::Incoming;
+use percent_encoding::percent_decode_str;
+use serde::{Deserialize, Serialize};
+
+use super::clusters::BackendView;
+use super::{Admin, Reply, error, json};
+use crate::cluster::{Cluster, Event, Order, OrderError, What};
+use crate::config::DurationText;
+
+/// Bytes of a body; what is asked for takes a few dozen.
+const MAX_BODY: usize = 1 << 20;
+/// How long a client may take to send it, and the cluster to carry it out.
+const WHOLE: Duration = Duration::from_secs(10);
+
+/// What a path asks for, and of whom.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct OrderPath {
+    cluster: String,
+    backend: String,
+    verb: Verb,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Verb {
+    Drain,
+    Resume,
+}
+
+/// The body of a drain; every key may be left out, as may the body.
+#[derive(Debug, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct DrainBody {
+    /// When what is left is ended by force, `"30s"`; by default as the cluster's configuration
+    /// says.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub timeout: Option<DurationText>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct ResumeBody {}
+
+/// The answer: the backend as it is now.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct OrderedView {
+    pub cluster: String,
+    pub backend: BackendView,
+}
+
+/// Why an order is not carried out: status, code and message of the answer.
+#[derive(Debug)]
+struct Refused(StatusCode, &'static str, String);
+
+impl OrderPath {
+    /// `None`: the path is no order.
+    pub(super) fn parse(path: &str) -> Option<Self> {
+        let mut segments = path.strip_prefix("/api/v1/clusters/")?.split('/');
+        let mut next = || segments.next().map(|segment| percent_decode_str(segment).decode_utf8());
+        let cluster = next()?.ok()?.into_owned();
+        if next()?.ok()? != "backends" {
+            return None;
+        }
+        let backend = next()?.ok()?.into_owned();
+        let verb = match &*next()?.ok()? {
+            "drain" => Verb::Drain,
+            "resume" => Verb::Resume,
+            _ => return None,
+        };
+        next().is_none().then_some(Self { cluster, backend, verb })
+    }
+
+    pub(super) async fn carry_out(self, admin: &Admin, body: Incoming) -> Reply {
+        match tokio::time::timeout(WHOLE, self.ordered(admin, body)).await {
+            Ok(Ok(view)) => json(StatusCode::OK, &view),
+            Ok(Err(Refused(status, code, message))) => error(status, code, &message),
+            Err(_) => error(StatusCode::REQUEST_TIMEOUT, "timeout", "this took longer than 10 s"),
+        }
+    }
+
+    async fn ordered(self, admin: &Admin, body: Incoming) -> Result<OrderedView, Refused> {
+        let Some(cluster) = admin.clusters.iter().find(|known| known.name() == self.cluster) else {
+            let known: Vec<_> = admin.clusters.iter().map(|cluster| cluster.name()).collect();
+            let message =
+                format!("no cluster is called {:?}; there are: {}", self.cluster, known.join(", "));
+            return Err(Refused(StatusCode::NOT_FOUND, "not_found", message));
+        };
+        let what = self.verb.understand(&read(body).await?)?;
+        let name = carry_out(cluster, self.backend, what).await?;
+        let snapshot = cluster.snapshot();
+        let entry = snapshot.entries.iter().find(|entry| entry.backend.name == name);
+        let Some(entry) = entry else { return Err(gone(&name)) };
+        let backend = BackendView::of(entry, cluster.settings.source.kind());
+        Ok(OrderedView { cluster: self.cluster, backend })
+    }
+}
+
+impl Verb {
+    fn understand(self, body: &[u8]) -> Result<What, Refused> {
+        match self {
+            Self::Drain => {
+                let body: DrainBody = parse(body)?;
+                let timeout = body.timeout.map(|text| text.parse().ok_or(text)).transpose();
+                let timeout = timeout.map_err(|text| {
+                    let accepts = DurationText::ACCEPTS;
+                    invalid(format!("timeout: got {:?}; accepted: {accepts}", text.0))
+                })?;
+                Ok(What::Drain { timeout })
+            }
+            Self::Resume => parse::<ResumeBody>(body).map(|_| What::Resume),
+        }
+    }
+}
+
+async fn read(body: Incoming) -> Result<Vec<u8>, Refused> {
+    match Limited::new(body, MAX_BODY).collect().await {
+        Ok(body) => Ok(body.to_bytes().to_vec()),
+        Err(e) => Err(Refused(StatusCode::PAYLOAD_TOO_LARGE, "too_large", e.to_string())),
+    }
+}
+
+fn parse<'b, T: Default + Deserialize<'b>>(body: &'b [u8]) -> Result<T, Refused> {
+    match body.trim_ascii() {
+        [] => Ok(T::default()),
+        body => serde_json::from_slice(body).map_err(|e| invalid(format!("the body: {e}"))),
+    }
+}
+
+fn invalid(message: String) -> Refused {
+    Refused(StatusCode::BAD_REQUEST, "invalid_argument", message)
+}
+
+fn gone(name: &str) -> Refused {
+    Refused(StatusCode::NOT_FOUND, "not_found", format!("{name} has left the cluster"))
+}
+
+/// Has the cluster's task carry it out; the name of the backend that it was.
+async fn carry_out(
+    cluster: &Arc<Cluster>,
+    backend: String,
+    what: What,
+) -> Result<Arc<str>, Refused> {
+    let (order, outcome) = Order::new(backend, what);
+    let stopping =
+        || Refused(StatusCode::SERVICE_UNAVAILABLE, "unavailable", "it is stopping".into());
+    cluster.events().send(Event::Order(order)).await.map_err(|_| stopping())?;
+    let carried = outcome.await.map_err(|_| stopping())?;
+    carried.map(|carried| carried.backend).map_err(|e| {
+        let (status, code) = match e {
+            OrderError::Unknown(_) => (StatusCode::NOT_FOUND, "not_found"),
+            OrderError::Ambiguous(..) => (StatusCode::CONFLICT, "ambiguous"),
+        };
+        Refused(status, code, format!("cluster `{}`: {e}", cluster.name()))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_name_a_cluster_a_backend_and_what_is_wanted_of_it() {
+        let path = |backend: &str, verb| {
+            let (cluster, backend) = ("api".to_owned(), backend.to_owned());
+            Some(OrderPath { cluster, backend, verb })
+        };
+        let parse = |rest: &str| OrderPath::parse(&format!("/api/v1/clusters/{rest}"));
+        assert_eq!(parse("api/backends/10.0.0.1:80/drain"), path("10.0.0.1:80", Verb::Drain));
+        assert_eq!(parse("api/backends/%5B::1%5D:80/resume"), path("[::1]:80", Verb::Resume));
+        assert_eq!(parse("api/backends/unix:%2Frun%2Fa/drain"), path("unix:/run/a", Verb::Drain));
+        for other in ["api", "api/backends/b", "api/backends/b/stop", "api/b/drain", "a/b/c/drain"]
+        {
+            assert_eq!(parse(other), None, "{other}");
+        }
+        assert_eq!(parse("api/backends/b/drain/now"), None);
+        assert_eq!(parse("api/backends/%FF/drain"), None);
+    }
+
+    #[test]
+    fn bodies_may_be_left_out_but_not_be_misunderstood() {
+        let drain = |body: &str| Verb::Drain.understand(body.as_bytes());
+        let timeout = |body| match drain(body) {
+            Ok(What::Drain { timeout }) => timeout,
+            other => panic!("{other:?}"),
+        };
+        assert_eq!((timeout(""), timeout("{}")), (None, None));
+        assert_eq!(timeout("{\"timeout\": \"90s\"}"), Some(Duration::from_secs(90)));
+        for body in ["{\"timeout\": 5}", "{\"timeout\": \"0s\"}", "{\"time\": \"1s\"}", "x"] {
+            assert_eq!(drain(body).unwrap_err().0, 400, "{body}");
+        }
+        assert!(Verb::Resume.understand(b"{\"timeout\": \"1s\"}").is_err());
+    }
+}
