@@ -74,7 +74,7 @@ static_resources:
                      "--disable-hot-restart", "-l", "error")
 
 
-def start_outrigger(bed, port, backends):
+def start_outrigger(bed, port, backends, binary=None):
     endpoints = ", ".join(f'{{ address = "127.0.0.1:{b}" }}' for b in backends)
     config = bed.file("outrigger.toml", f"""
 [admin]
@@ -88,7 +88,7 @@ cluster = "b"
 source = "static"
 endpoints = [{endpoints}]
 """)
-    return bed.start(PROXY_CORE, port, outrigger(), "run", "-c", config)
+    return bed.start(PROXY_CORE, port, binary or outrigger(), "run", "-c", config)
 
 
 START = {"nginx": start_nginx, "haproxy": start_haproxy, "envoy": start_envoy,

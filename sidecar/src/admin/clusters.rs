@@ -19,7 +19,7 @@ pub struct ClusterView {
     /// Counts up with every change of the cluster.
     pub version: u64,
     pub policy: String,
-    /// Whether backends that fail their probes are used for want of others.
+    /// Whether backends in doubt are used because too few others are left.
     pub panic: bool,
     /// RFC 3339; since when the source has failed to confirm the backends.
     pub stale_since: Option<String>,

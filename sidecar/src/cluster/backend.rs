@@ -58,6 +58,8 @@ struct Measurements {
     load: Load,
     outcomes: Outcomes,
     ewma: Ewma,
+    /// Of answers that were no failures.
+    usual: Ewma,
     connections: AtomicU32,
     /// Whether somebody is trying if it has recovered from what it was ejected for.
     trial: AtomicBool,
@@ -87,6 +89,7 @@ impl Backend {
             load: Load::default(),
             outcomes: Outcomes::new(shared.alarm.clone()),
             ewma: Ewma::default(),
+            usual: Ewma::default(),
             connections: AtomicU32::new(0),
             trial: AtomicBool::new(false),
             forced: AtomicU32::new(0),
@@ -155,17 +158,38 @@ impl Backend {
         true
     }
 
-    /// The head of an answer is here, so long after the attempt began. `penalty`: it is a failure,
-    /// or asks to be left alone for so long.
-    pub(super) fn answered(&self, took: Duration, penalty: Option<Duration>, now: Instant) {
-        self.measurements.load.answer();
-        self.observe(took.max(penalty.unwrap_or_default()), now);
+    /// Whether an attempt is one that has been sent and waits for its answer.
+    pub(super) fn waits(&self, waits: bool) {
+        let load = &self.measurements.load;
+        if waits { load.sent() } else { load.sending() }
     }
 
-    pub(super) fn end(&self, outcome: Outcome, answered: bool) {
-        self.measurements.load.end(answered);
+    /// The head of an answer is here, so long after the attempt began. `penalty`: it is a failure,
+    /// or asks to be left alone for so long.
+    pub(super) fn answered(
+        &self,
+        took: Duration,
+        penalty: Option<Duration>,
+        waited: bool,
+        now: Instant,
+    ) {
+        self.measurements.load.answer(waited);
+        match penalty {
+            Some(penalty) => self.observe(took.max(penalty), now),
+            None => {
+                self.observe(took, now);
+                self.measurements.usual.observe(took, self.millis(now));
+            }
+        }
+    }
+
+    /// `waits`: that it was sent and not answered.
+    pub(super) fn end(&self, outcome: Outcome, answered: bool, waits: bool) {
+        self.measurements.load.end(waits);
         self.measurements.outcomes.count(self.id, outcome, answered);
-        self.metrics().outcome(outcome).increment(1);
+        if let Some(counter) = self.metrics().outcome(outcome) {
+            counter.increment(1);
+        }
         if let Some(gate) = &self.measurements.gate {
             gate.end();
         }
@@ -183,6 +207,29 @@ impl Backend {
 
     fn observe(&self, sample: Duration, now: Instant) {
         self.measurements.ewma.observe(sample, self.millis(now));
+    }
+
+    /// Whether there is any bound on what it gets.
+    pub(super) fn is_bounded(&self) -> bool {
+        self.measurements.gate.is_some()
+    }
+
+    /// Whether it has as many attempts as it may have.
+    pub(super) fn is_full(&self) -> bool {
+        let gate = self.measurements.gate.as_ref();
+        gate.is_some_and(|gate| gate.is_full(&self.measurements.load))
+    }
+
+    /// Whether another connection to it may be opened.
+    pub fn may_connect(&self) -> bool {
+        let gate = self.measurements.gate.as_ref();
+        gate.is_none_or(|gate| gate.may_connect(&self.measurements.connections))
+    }
+
+    /// How long it takes to the head of an answer that is no failure: the average at the time of
+    /// the last one, without the penalties that `ewma` has.
+    pub fn usual(&self) -> Option<Duration> {
+        self.measurements.usual.get()
     }
 
     /// How long it takes to the head of an answer: the average at the time of the last one.
@@ -254,9 +301,15 @@ impl Backend {
     }
 }
 
-/// One open connection to a backend.
+/// One open connection to a backend, or leave to open one.
 #[derive(Debug)]
 pub struct ConnectionGuard(Arc<Backend>);
+
+impl ConnectionGuard {
+    pub fn backend(&self) -> &Backend {
+        &self.0
+    }
+}
 
 impl Drop for ConnectionGuard {
     fn drop(&mut self) {

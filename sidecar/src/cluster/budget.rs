@@ -75,7 +75,6 @@ impl Ledger {
         }
         let (before, used_before) = self.steps.front().copied().unwrap_or_default();
         let retries = self.used.saturating_sub(used_before);
-        // Backends that have left take their outcomes with them.
         let requests = outcomes.saturating_sub(before).saturating_sub(retries);
         let allowed = requests * u64::from(rules.budget) / 100;
         let left = i64::try_from(allowed).unwrap_or(i64::MAX / 2) + floor(rules)

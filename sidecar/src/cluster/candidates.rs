@@ -31,6 +31,11 @@ pub(super) struct Rules {
 }
 
 impl Candidates {
+    /// Whether the backend at this place in the snapshot is one of them.
+    pub(super) fn has(&self, index: usize) -> bool {
+        self.indices.binary_search(&index).is_ok()
+    }
+
     /// The lowest-numbered tier with an eligible backend takes all; who takes it when there is
     /// none is [`doubted`].
     pub(super) fn choose(entries: &[Entry], rules: Rules) -> Self {
@@ -72,7 +77,8 @@ type Usable = fn(&Entry) -> bool;
 
 /// Who is used when nobody is eligible: once first verdicts are no longer awaited, all backends if
 /// none of them was ever probed; or else, in panic, those that are ejected or stalled but pass
-/// their probes, and at last those that fail them, each the lowest tier first.
+/// their probes, those that nobody knows yet, and at last those that fail their probes, each the
+/// lowest tier first.
 fn doubted(entries: &[Entry], rules: Rules) -> Option<(u16, Usable, bool)> {
     let is_pending: Usable = |entry| entry.state() == State::Pending;
     let is_doubted: Usable = |entry| entry.state() == State::Ejected;
@@ -88,7 +94,7 @@ fn doubted(entries: &[Entry], rules: Rules) -> Option<(u16, Usable, bool)> {
     if rules.panic_threshold == 0 {
         return None;
     }
-    [is_doubted, is_failing]
+    [is_doubted, is_pending, is_failing]
         .into_iter()
         .find_map(|usable| lowest_tier(entries, usable).map(|tier| (tier, usable, true)))
 }

@@ -34,8 +34,8 @@ pub(super) struct Members(Vec<(u64, u64, u32)>);
 impl Members {
     /// One table for all tiers would send keys to backends that are to be used only when others
     /// are gone: the table is of the tier that takes the traffic.
-    pub(super) fn of(entries: &[Entry], tier: Option<u16>) -> Self {
-        let in_tier = |entry: &&Entry| Some(entry.backend.endpoint.priority) == tier;
+    pub(super) fn of(entries: &[Entry], tier: u16) -> Self {
+        let in_tier = |entry: &&Entry| entry.backend.endpoint.priority == tier;
         let member = |entry: &Entry| {
             let backend = &entry.backend;
             (backend.id, backend.key, backend.endpoint.weight)
@@ -78,8 +78,9 @@ impl Tables {
         if !self.used {
             return;
         }
-        let first = candidates.indices.first();
-        let members = Members::of(entries, first.map(|i| entries[*i].backend.endpoint.priority));
+        // Without candidates nobody asks, and the table of before may soon be right again.
+        let Some(first) = candidates.indices.first() else { return };
+        let members = Members::of(entries, entries[*first].backend.endpoint.priority);
         match &self.current {
             Some(current) if current.members == members => self.wanted = None,
             None if members.0.len() <= FEW => self.current = Some(Arc::new(members.build())),

@@ -1,6 +1,6 @@
 //! How much work a cluster takes at a time, and who waits for room.
 
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU32, Ordering, fence};
 
 use tokio::sync::Notify;
 
@@ -52,6 +52,20 @@ impl Gate {
         self.limits.max_requests.is_none_or(|limit| requests < limit)
     }
 
+    /// Whether a backend with this load has as much as it may have.
+    pub(super) fn is_full(&self, load: &Load) -> bool {
+        self.limits.backend_max_requests.is_some_and(|limit| load.in_flight() >= limit)
+    }
+
+    /// Whether there is room for another connection, in the cluster and to this backend.
+    pub(super) fn may_connect(&self, of_backend: &AtomicU32) -> bool {
+        let below = |count: &AtomicU32, limit: Option<u32>| {
+            limit.is_none_or(|limit| count.load(Ordering::Acquire) < limit)
+        };
+        below(&self.connections, self.limits.max_connections)
+            && below(of_backend, self.limits.backend_max_connections)
+    }
+
     pub(super) fn connect(&self, of_backend: &AtomicU32) -> bool {
         if !raise(&self.connections, self.limits.max_connections) {
             return false;
@@ -78,12 +92,16 @@ impl Gate {
 
     /// A place in the queue; `None` when it is full.
     pub fn queue(&self) -> Option<Waiting<'_>> {
-        raise(&self.waiting, Some(self.limits.queue)).then(|| Waiting(self))
+        let queued = raise(&self.waiting, Some(self.limits.queue)).then(|| Waiting(self));
+        // Either whoever gives room back sees that somebody waits, or this one, who looks once
+        // more before it waits, sees the room: both write first, fence, and then read.
+        fence(Ordering::SeqCst);
+        queued
     }
 
     fn tell(&self) {
-        // Whoever queues looks once more before it waits, so nobody is missed.
-        if self.waiting.load(Ordering::Acquire) > 0 {
+        fence(Ordering::SeqCst);
+        if self.waiting.load(Ordering::Relaxed) > 0 {
             self.room.notify_one();
         }
     }
@@ -135,6 +153,7 @@ mod tests {
         let (gate, a, b) = (gate(3, 2, 0), Load::default(), Load::default());
         assert!(gate.begin(&a) && gate.begin(&a) && !gate.begin(&a));
         assert!(gate.begin(&b) && !gate.begin(&b) && !gate.has_room());
+        assert!(gate.is_full(&a) && !gate.is_full(&b));
         a.end(true);
         gate.end();
         assert!(gate.has_room() && gate.begin(&b));
@@ -156,7 +175,8 @@ mod tests {
     #[test]
     fn connections_are_bounded_too() {
         let (gate, of_backend) = (gate(9, 9, 1), AtomicU32::new(0));
-        assert!(gate.connect(&of_backend) && !gate.connect(&of_backend));
+        assert!(gate.may_connect(&of_backend) && gate.connect(&of_backend));
+        assert!(!gate.may_connect(&of_backend) && !gate.connect(&of_backend));
         assert!(!gate.wants_connections());
         let waiting = gate.queue();
         assert!(gate.wants_connections());

@@ -30,13 +30,25 @@ impl Load {
         self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, begun).is_ok()
     }
 
-    /// The head of its answer is here.
-    pub(super) fn answer(&self) {
-        self.0.fetch_add(ANSWERED - WAITING, Ordering::Relaxed);
+    /// It does not wait for its answer while it is still being sent.
+    pub(super) fn sending(&self) {
+        self.0.fetch_sub(WAITING, Ordering::Relaxed);
     }
 
-    pub(super) fn end(&self, answered: bool) {
-        let waiting = if answered { 0 } else { WAITING };
+    /// All of it was sent.
+    pub(super) fn sent(&self) {
+        self.0.fetch_add(WAITING, Ordering::Relaxed);
+    }
+
+    /// The head of its answer is here. `waiting`: that it was waited for.
+    pub(super) fn answer(&self, waiting: bool) {
+        let waiting = if waiting { WAITING } else { 0 };
+        self.0.fetch_add(ANSWERED - waiting, Ordering::Relaxed);
+    }
+
+    /// `waiting`: that an answer is still waited for.
+    pub(super) fn end(&self, waiting: bool) {
+        let waiting = if waiting { WAITING } else { 0 };
         self.0.fetch_sub(IN_FLIGHT + waiting, Ordering::Relaxed);
     }
 
@@ -53,7 +65,7 @@ impl Load {
 /// A look at a [`Load`].
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Counts {
-    /// Attempts that wait for an answer.
+    /// Attempts that were sent and wait for an answer.
     pub(super) waiting: u32,
     /// Attempts that were answered, modulo [`Counts::WRAP`].
     pub(super) answered: u32,
@@ -78,17 +90,22 @@ mod tests {
         let before = load.counts();
         for _ in 0..3_000_000 {
             load.begin();
-            load.answer();
-            load.end(true);
+            load.answer(true);
+            load.end(false);
         }
         assert_eq!((load.in_flight(), load.counts().waiting), (0, 0));
         let earlier = load.counts();
         for _ in 0..5 {
             load.begin();
         }
-        load.answer();
-        load.end(false);
+        load.answer(true);
+        load.end(true);
         assert_eq!((load.in_flight(), load.counts().waiting), (4, 3));
+        load.sending();
+        assert_eq!((load.in_flight(), load.counts().waiting), (4, 2));
+        load.end(false);
+        load.sent();
+        assert_eq!((load.in_flight(), load.counts().waiting), (3, 3));
         assert_eq!(load.counts().answered_since(earlier), 1);
         assert_eq!(earlier.answered_since(before), 3_000_000 % Counts::WRAP);
     }
@@ -97,7 +114,7 @@ mod tests {
     fn a_limit_is_not_passed() {
         let load = Load::default();
         assert!(load.try_begin(2) && load.try_begin(2) && !load.try_begin(2));
-        load.end(false);
+        load.end(true);
         assert!(load.try_begin(2));
     }
 }

@@ -53,6 +53,8 @@ impl Member {
     pub(super) fn back(mut self, endpoint: Endpoint, now: Instant) -> Self {
         self.describe(endpoint);
         self.drains.end(Cause::Removal);
+        // Whoever tried it may have come back too late to say so.
+        self.backend.end_trial();
         (self.streak, self.unhealthy_since) = (0, None);
         self.recovered(now);
         self
@@ -98,7 +100,7 @@ impl Member {
         self.growing_since = Some(now);
     }
 
-    /// Whether it could be used if nobody else were left.
+    /// Whether nothing but a stall is against it, so that it could be left as the only one.
     pub(super) fn is_usable(&self) -> bool {
         self.verdict == Verdict::Healthy && self.record.ejection.is_none() && !self.drains.any()
     }

@@ -48,6 +48,11 @@ impl Members {
         self.iter_mut().find(|member| member.backend.id == id)
     }
 
+    /// Whether there has been anybody yet.
+    pub(super) fn ever_any(&self) -> bool {
+        self.latest_id > 0
+    }
+
     /// Whether discovery's answer is what is known already.
     pub(super) fn are(&self, endpoints: &BTreeMap<Address, Endpoint>) -> bool {
         let listed = self.iter().filter(|member| !member.drains.has(Cause::Removal));
@@ -113,7 +118,9 @@ impl Members {
             }
         }
         while self.departed.len() > MAX_ENDPOINTS {
-            self.departed.pop_first();
+            let oldest = self.departed.iter().min_by_key(|(_, (_, until))| *until);
+            let Some(oldest) = oldest.map(|(address, _)| address.clone()) else { break };
+            self.departed.remove(&oldest);
         }
         true
     }

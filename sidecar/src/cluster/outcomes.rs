@@ -47,28 +47,30 @@ impl Outcomes {
         match outcome {
             Outcome::Success => self.forgive(),
             Outcome::ConnectFailed => {
-                self.connect_streak.fetch_add(1, Ordering::Relaxed);
-                self.fail(id, answered);
+                let in_a_row = self.connect_streak.fetch_add(1, Ordering::Relaxed) + 1;
+                self.fail(id, answered, in_a_row);
             }
             Outcome::Reset | Outcome::Timeout | Outcome::Http5xx => {
                 clear(&self.connect_streak);
-                self.fail(id, answered);
+                self.fail(id, answered, 0);
             }
-            // The app left, or an old connection had been closed: neither says anything.
-            Outcome::Cancelled | Outcome::Stale => {}
+            // The app left, an old connection had been closed, or it is being found out by other
+            // means: none of it is a failure in a row.
+            Outcome::Cancelled | Outcome::Stale | Outcome::Stalled | Outcome::Unused => {}
         }
     }
 
-    fn fail(&self, id: u64, answered: bool) {
+    fn fail(&self, id: u64, answered: bool, connects_in_a_row: u32) {
         self.failures.fetch_add(1, Ordering::Relaxed);
         if answered {
             self.answered_failures.fetch_add(1, Ordering::Relaxed);
         }
-        self.streak.fetch_add(1, Ordering::Relaxed);
+        let in_a_row = self.streak.fetch_add(1, Ordering::Relaxed) + 1;
+        // Said once, when it becomes too many: what follows, and what finds the queue full, is
+        // for the next sweep of the cluster to see.
         if let Some(alarm) = &self.alarm
-            && self.is_long(alarm)
+            && (in_a_row == alarm.consecutive || connects_in_a_row == alarm.consecutive_connect)
         {
-            // When the queue is full, the next sweep of the cluster sees it too.
             let _ = alarm.events.try_send(Event::Suspect { id });
         }
     }

@@ -11,6 +11,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::load::Counts;
+use super::members::Members;
 use crate::config;
 use crate::telemetry::metrics::EjectionReason;
 
@@ -101,8 +102,8 @@ impl Record {
     }
 
     /// Takes in what the backend has counted: its answers, all its failures, and those that came
-    /// with an answer or after it.
-    pub(super) fn observe(&mut self, counts: Counts, failures: (u32, u32), now: Instant) {
+    /// with an answer or after it. How many outcomes are new.
+    pub(super) fn observe(&mut self, counts: Counts, failures: (u32, u32), now: Instant) -> u64 {
         let (failures, answered_failures) = (u64::from(failures.0), u64::from(failures.1));
         let unanswered = failures.saturating_sub(answered_failures);
         let before = self.total;
@@ -120,11 +121,7 @@ impl Record {
                 self.steps.pop_front();
             }
         }
-    }
-
-    /// Outcomes so far.
-    pub(super) fn total(&self) -> Tally {
-        self.total
+        self.total.since(before).outcomes
     }
 
     /// Outcomes of the last ten seconds.
@@ -166,7 +163,33 @@ impl Record {
     }
 }
 
-/// How many of `backends` may be ejected at a time.
-pub(super) fn allowance(rules: &config::Outlier, backends: usize) -> usize {
-    (backends * usize::from(rules.max_ejected) / 100).max(1)
+/// How many more backends may be ejected now.
+#[derive(Debug)]
+pub(super) struct Room {
+    allowed: usize,
+    /// Backends that could be used if nobody else were left.
+    usable: usize,
+}
+
+impl Room {
+    pub(super) fn of(members: &Members, rules: &config::Outlier) -> Self {
+        let (mut staying, mut ejected, mut usable) = (0, 0, 0);
+        for member in members.iter().filter(|member| !member.drains.any()) {
+            staying += 1;
+            ejected += usize::from(member.record.ejection.is_some());
+            usable += usize::from(member.is_usable());
+        }
+        let share = staying * usize::from(rules.max_ejected) / 100;
+        Self { allowed: share.max(1).saturating_sub(ejected), usable }
+    }
+
+    /// Whether there is room for one more of the usable ones.
+    pub(super) fn is_left(&self) -> bool {
+        self.allowed > 0 && self.usable > 1
+    }
+
+    pub(super) fn take(&mut self) {
+        self.allowed -= 1;
+        self.usable -= 1;
+    }
 }

@@ -10,6 +10,9 @@ use super::{Cluster, Event, Snapshot};
 use crate::balancer::{Balancer, Bound, hash};
 use crate::telemetry::metrics::Outcome;
 
+/// How often a pick looks for a backend with room.
+const LOOKS: usize = 4;
+
 /// Picks for one worker: it holds the worker's turn, its source of chance and its copy of the
 /// current snapshot, so that a pick is synchronous and shares nothing but atomics.
 #[derive(Debug)]
@@ -71,21 +74,33 @@ impl Picker {
         Self { cluster, snapshot: Arc::default(), balancer, rng }
     }
 
-    /// A backend from the current snapshot: the one of the key, one on trial, or the policy's.
-    pub fn pick(&mut self, wish: Wish<'_>) -> Result<Pick, NoPick> {
+    /// A backend from the current snapshot: where the key leads always, one on trial, one that
+    /// stands in for the key's own, or the policy's. `connects` says whether there is, or may be,
+    /// a connection to a backend; it is asked only where something is bounded.
+    pub fn pick(
+        &mut self,
+        wish: Wish<'_>,
+        connects: impl Fn(&Backend) -> bool,
+    ) -> Result<Pick, NoPick> {
         self.follow();
-        if let Some((index, stayed)) = self.affine(&wish)
-            && let Some(mut pick) = self.begin(index, wish.now)
-        {
-            pick.stayed = stayed;
-            return Ok(pick);
+        let home = self.home(&wish);
+        let bound = self.is_bound(&wish, home);
+        if let Some(place) = home.filter(|place| self.may_go_home(*place, &wish, bound)) {
+            match begin(&self.snapshot, place, &wish, &connects) {
+                Some(pick) => return Ok(pick.staying(true)),
+                None if bound => return Err(NoPick::Full),
+                None => {}
+            }
         }
-        if self.cluster.settings.affinity.strict && matches!(wish.key, Key::Tag(_)) {
+        if let Some((place, pick)) = self.on_trial(&wish, if bound { home } else { None }) {
+            return Ok(pick.staying(home == Some(place)));
+        }
+        if bound {
             return Err(NoPick::NoEligibleBackend);
         }
-        match self.on_trial(&wish) {
+        match self.stand_in(&wish, &connects) {
             Some(pick) => Ok(pick),
-            None => self.by_policy(&wish),
+            None => self.by_policy(&wish, connects),
         }
     }
 
@@ -108,70 +123,94 @@ impl Picker {
         self.snapshot = Arc::clone(&current);
     }
 
-    /// Where the key leads, if that may be used, and whether it always does.
-    fn affine(&self, wish: &Wish<'_>) -> Option<(usize, bool)> {
+    /// Where the key always leads.
+    fn home(&self, wish: &Wish<'_>) -> Option<usize> {
         let snapshot = &self.snapshot;
-        let place = match wish.key {
-            Key::None => None,
-            Key::Hashed(hash) => return self.hashed(hash, wish),
-            Key::Tag(tag) => snapshot.find_tag(tag),
-            Key::Learned(hash) => {
-                self.cluster.learned.as_ref()?.get(hash, wish.now).and_then(|id| snapshot.find(id))
+        let id = match wish.key {
+            Key::None => return None,
+            Key::Tag(tag) => return snapshot.find_tag(tag),
+            Key::Learned(hash) => self.cluster.learned.as_ref()?.get(hash, wish.now)?,
+            Key::Hashed(hash) => {
+                let keyed = snapshot.keyed.as_ref()?;
+                keyed.ids[keyed.table.lookup(hash)?]
             }
-        }?;
-        let fresh = !wish.tried.contains(&snapshot.entries[place].backend.id);
-        (fresh && snapshot.may_stay(place)).then_some((place, true))
+        };
+        snapshot.find(id)
     }
 
-    fn hashed(&self, hash: u64, wish: &Wish<'_>) -> Option<(usize, bool)> {
+    /// Whether the key leads home or nowhere. A name that no backend has leads nowhere; a key that
+    /// has no home yet may get one.
+    fn is_bound(&self, wish: &Wish<'_>, home: Option<usize>) -> bool {
+        self.cluster.settings.affinity.strict
+            && match wish.key {
+                Key::None => false,
+                Key::Tag(_) => true,
+                Key::Learned(_) | Key::Hashed(_) => home.is_some(),
+            }
+    }
+
+    fn may_go_home(&self, place: usize, wish: &Wish<'_>, bound: bool) -> bool {
+        let snapshot = &self.snapshot;
+        let fresh = !wish.tried.contains(&snapshot.entries[place].backend.id);
+        fresh
+            && match wish.key {
+                // A hash does not tell those who were there before from those who are new, so it
+                // leads to where new work may go, and no further than the bound on loads allows.
+                Key::Hashed(_) => {
+                    let bounded = self.cluster.settings.affinity.bounded_load.is_some();
+                    snapshot.candidates.has(place) && (bound || !bounded)
+                }
+                _ => snapshot.may_stay(place),
+            }
+    }
+
+    /// The next one in the order of a hashed key that may be used, its own included where loads
+    /// are bounded.
+    fn stand_in(&self, wish: &Wish<'_>, connects: &impl Fn(&Backend) -> bool) -> Option<Pick> {
+        let Key::Hashed(hash) = wish.key else { return None };
         let snapshot = &self.snapshot;
         let keyed = snapshot.keyed.as_ref()?;
         let place = |member: usize| snapshot.find(keyed.ids[member]);
         let usable = |member: usize| {
             let fresh = !wish.tried.contains(&keyed.ids[member]);
-            let candidate =
-                |place: usize| snapshot.candidates.indices.binary_search(&place).is_ok();
-            fresh && place(member).is_some_and(candidate)
+            fresh && place(member).is_some_and(|place| snapshot.candidates.has(place))
         };
-        let first = keyed.table.lookup(hash)?;
         let member = match self.cluster.settings.affinity.bounded_load {
             None => keyed.table.pick(hash, usable),
             Some(percent) => {
                 let load = |member: usize| {
                     place(member).map_or(0, |place| snapshot.entries[place].backend.in_flight())
                 };
-                let backends = snapshot.candidates.indices.iter().map(|i| &snapshot.entries[*i]);
-                let bound = Bound {
-                    total_load: backends.clone().map(|e| u64::from(e.backend.in_flight())).sum(),
-                    total_weight: backends.map(|e| u64::from(e.backend.endpoint.weight)).sum(),
-                    factor_percent: u32::from(percent),
-                };
-                keyed.table.pick_bounded(hash, usable, load, bound)
+                keyed.table.pick_bounded(hash, usable, load, bound(snapshot, percent))
             }
         }?;
-        Some((place(member)?, member == first))
+        let stayed = keyed.table.lookup(hash) == Some(member);
+        Some(begin(snapshot, place(member)?, wish, connects)?.staying(stayed))
     }
 
-    /// An ejected backend whose time is over, for one of those who would otherwise go elsewhere.
-    fn on_trial(&self, wish: &Wish<'_>) -> Option<Pick> {
+    /// An ejected backend whose time is over, for one of those who would otherwise go elsewhere;
+    /// `only`: for one who may go nowhere but there.
+    fn on_trial(&self, wish: &Wish<'_>, only: Option<usize>) -> Option<(usize, Pick)> {
         let trials = &self.snapshot.candidates.trials;
         if trials.is_empty() || !wish.tried.is_empty() {
             return None;
         }
-        let backend = |index: &usize| &self.snapshot.entries[*index].backend;
-        let overdue = |index: &usize| {
-            let ejection = self.snapshot.entries[*index].ejection;
+        let backend = |index: usize| &self.snapshot.entries[index].backend;
+        let overdue = |index: usize| {
+            let ejection = self.snapshot.entries[index].ejection;
             let base = self.cluster.settings.outlier.as_ref().map(|rules| rules.base_ejection);
             ejection.zip(base).is_some_and(|(ejection, base)| ejection.until + base <= wish.now)
         };
         let index = trials
             .iter()
+            .copied()
+            .filter(|index| only.is_none_or(|only| only == *index))
             // Where nothing could be repeated nobody would ever be found to have recovered.
-            .find(|index| (wish.replayable || overdue(index)) && backend(index).begin_trial())?;
-        match self.begin(*index, wish.now) {
+            .find(|index| (wish.replayable || overdue(*index)) && backend(*index).begin_trial())?;
+        match begin(&self.snapshot, index, wish, &Backend::may_connect) {
             Some(mut pick) => {
                 pick.trial = Some(Arc::clone(&self.cluster));
-                Some(pick)
+                Some((index, pick))
             }
             None => {
                 backend(index).end_trial();
@@ -180,45 +219,67 @@ impl Picker {
         }
     }
 
-    fn by_policy(&mut self, wish: &Wish<'_>) -> Result<Pick, NoPick> {
-        let candidates = &self.snapshot.candidates;
-        let entry = |index: usize| &self.snapshot.entries[candidates.indices[index]];
-        let in_flight = |index: usize| entry(index).backend.in_flight();
-        let ewma = |index: usize| entry(index).backend.expected(wish.now);
-        let (weights, rng) = (&candidates.weights, &mut self.rng);
+    fn by_policy(
+        &mut self,
+        wish: &Wish<'_>,
+        connects: impl Fn(&Backend) -> bool,
+    ) -> Result<Pick, NoPick> {
+        if !self.cluster.has_room() {
+            return Err(NoPick::Full);
+        }
+        let (snapshot, rng) = (&self.snapshot, &mut self.rng);
+        let candidates = &snapshot.candidates;
+        let backend = |index: usize| &snapshot.entries[candidates.indices[index]].backend;
+        let in_flight = |index: usize| backend(index).in_flight();
+        let ewma = |index: usize| backend(index).expected(wish.now);
+        let tried = |index: usize| wish.tried.contains(&candidates.ids[index]);
         let mut picked = match wish.tried {
-            [] => self.balancer.pick(weights, in_flight, ewma, rng),
-            tried => {
-                let tried = |index: usize| tried.contains(&candidates.ids[index]);
-                self.balancer.pick_other(weights, in_flight, ewma, tried, rng)
-            }
+            [] => self.balancer.pick(&candidates.weights, in_flight, ewma, rng),
+            _ => self.balancer.pick_other(&candidates.weights, in_flight, ewma, tried, rng),
         };
-        let mut full: Vec<u64> = Vec::new();
-        while let Some(index) = picked {
-            let backend = &entry(index).backend;
-            if backend.begin() {
-                return Ok(Pick::new(Arc::clone(backend), wish.now));
+        // Another may take the last room between a look and the beginning.
+        for _ in 0..LOOKS {
+            let Some(index) = picked else { break };
+            if let Some(pick) = begin(snapshot, candidates.indices[index], wish, &connects) {
+                return Ok(pick);
             }
-            if !self.cluster.has_room() {
-                return Err(NoPick::Full);
-            }
-            full.push(backend.id);
             let out = |index: usize| {
-                let id = &candidates.ids[index];
-                wish.tried.contains(id) || full.contains(id)
+                tried(index) || backend(index).is_full() || !connects(backend(index))
             };
-            picked = self.balancer.pick_other(weights, in_flight, ewma, out, rng);
+            picked = self.balancer.pick_other(&candidates.weights, in_flight, ewma, out, rng);
         }
-        match full.is_empty() {
-            false => Err(NoPick::Full),
-            true if self.snapshot.is_empty() => Err(NoPick::NoBackend),
-            true => Err(NoPick::NoEligibleBackend),
-        }
+        Err(match (0..candidates.ids.len()).all(tried) {
+            false => NoPick::Full,
+            true if snapshot.is_empty() => NoPick::NoBackend,
+            true => NoPick::NoEligibleBackend,
+        })
     }
+}
 
-    fn begin(&self, index: usize, now: Instant) -> Option<Pick> {
-        let backend = &self.snapshot.entries[index].backend;
-        backend.begin().then(|| Pick::new(Arc::clone(backend), now))
+/// Begins an attempt at the backend at this place, if there is room for it.
+fn begin(
+    snapshot: &Snapshot,
+    place: usize,
+    wish: &Wish<'_>,
+    connects: &impl Fn(&Backend) -> bool,
+) -> Option<Pick> {
+    let backend = &snapshot.entries[place].backend;
+    let begun = match backend.is_bounded() {
+        true => connects(backend) && backend.begin(),
+        false => backend.begin(),
+    };
+    begun.then(|| Pick::new(Arc::clone(backend), wish.now))
+}
+
+/// What a backend may have of the load of all that may be used.
+fn bound(snapshot: &Snapshot, percent: u16) -> Bound {
+    let backends = || snapshot.candidates.indices.iter().map(|i| &snapshot.entries[*i].backend);
+    // Whose weight is 0 counts as 1 in a table.
+    let weight = |backend: &Arc<Backend>| u64::from(backend.endpoint.weight.max(1));
+    Bound {
+        total_load: backends().map(|backend| u64::from(backend.in_flight())).sum(),
+        total_weight: backends().map(weight).sum(),
+        factor_percent: u32::from(percent),
     }
 }
 
@@ -232,6 +293,8 @@ pub struct Pick {
     outcome: Outcome,
     started: Instant,
     answered: bool,
+    /// Whether it was sent and waits for its answer.
+    waits: bool,
     /// The cluster, if this shows whether the backend has recovered and has not shown it yet.
     trial: Option<Arc<Cluster>>,
 }
@@ -240,7 +303,28 @@ impl Pick {
     fn new(backend: Arc<Backend>, now: Instant) -> Self {
         // An attempt that nobody judged was given up by the app.
         let outcome = Outcome::Cancelled;
-        Self { backend, stayed: false, outcome, started: now, answered: false, trial: None }
+        Self {
+            backend,
+            stayed: false,
+            outcome,
+            started: now,
+            answered: false,
+            waits: true,
+            trial: None,
+        }
+    }
+
+    fn staying(mut self, stayed: bool) -> Self {
+        self.stayed = stayed;
+        self
+    }
+
+    /// Whether all of the request was sent: only then is an answer waited for.
+    pub fn sent(&mut self, sent: bool) {
+        if self.waits != sent && !self.answered {
+            self.waits = sent;
+            self.backend.waits(sent);
+        }
     }
 
     /// The head of the answer is here. A failure counts as slow, and who asks to be left alone for
@@ -248,7 +332,8 @@ impl Pick {
     pub fn answered(&mut self, failed: bool, retry_after: Option<Duration>) {
         let now = Instant::now();
         let penalty = retry_after.or(failed.then_some(PENALTY));
-        self.backend.answered(now.duration_since(self.started), penalty, now);
+        let waited = std::mem::take(&mut self.waits);
+        self.backend.answered(now.duration_since(self.started), penalty, waited, now);
         self.answered = true;
         if let Some(cluster) = self.trial.take() {
             show(&cluster, &self.backend, !failed);
@@ -269,11 +354,12 @@ impl Pick {
 impl Drop for Pick {
     fn drop(&mut self) {
         let failed = self.outcome.is_failure();
-        if !self.answered && self.outcome != Outcome::Stale {
+        let attempted = !matches!(self.outcome, Outcome::Stale | Outcome::Unused);
+        if !self.answered && attempted {
             let now = Instant::now();
             self.backend.unanswered(now.duration_since(self.started), failed, now);
         }
-        self.backend.end(self.outcome, self.answered);
+        self.backend.end(self.outcome, self.answered, self.waits);
         match self.trial.take() {
             Some(cluster) if failed => show(&cluster, &self.backend, false),
             // Nothing is known: the next may try.

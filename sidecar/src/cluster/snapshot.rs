@@ -130,8 +130,7 @@ impl Snapshot {
     /// Whether affinity may lead to the backend at this place: there is nothing against it, or
     /// everyone uses it for want of better ones.
     pub(super) fn may_stay(&self, index: usize) -> bool {
-        self.entries[index].takes_affinity()
-            || self.candidates.panic && self.candidates.indices.contains(&index)
+        self.entries[index].takes_affinity() || self.candidates.has(index)
     }
 
     /// Whether discovery knows of nobody.

@@ -48,14 +48,19 @@ impl Stall {
         over
     }
 
+    /// It has said something, if not to the work that it has.
+    pub(super) fn end(&mut self) {
+        self.stalled = false;
+    }
+
     /// Whether it has been silent for too long, given what it usually takes.
     pub(super) fn is_silent(&self, usual: Option<Duration>, now: Instant) -> bool {
         let limit = usual.unwrap_or_default().saturating_mul(UNUSUAL).max(PATIENCE);
         self.answered_at.is_some() && now.duration_since(self.silent_since) >= limit
     }
 
-    /// Whether an answer of it was seen since the other fell silent.
-    pub(super) fn answered_while_silent(&self, other: &Self) -> bool {
-        self.answered_at.is_some_and(|at| at > other.silent_since)
+    /// Whether it was silent already when somebody answered.
+    pub(super) fn was_silent(&self, answered_at: Instant) -> bool {
+        self.silent_since < answered_at
     }
 }

@@ -17,10 +17,13 @@ use super::candidates::{Candidates, Rules};
 use super::drain::Cut;
 use super::endpoint::Endpoint;
 use super::keyed::{Keyed, Tables};
+use super::member::Member;
 use super::members::Members;
 use super::order::{Order, Replies};
+use super::outlier::Room;
 use super::snapshot::{Entry, Snapshot};
 use super::{Cluster, EVENTS};
+use crate::config;
 use crate::telemetry::metrics::{DrainResult, EjectionReason};
 
 /// Snapshots follow each other no faster than this; what happens in between is folded together.
@@ -54,6 +57,8 @@ pub struct ClusterTask {
     shared: Shared,
     members: Members,
     ledger: Ledger,
+    /// Of all backends that there ever were.
+    outcomes: u64,
     tables: Tables,
     replies: Replies,
     answered: bool,
@@ -85,6 +90,7 @@ impl ClusterTask {
             shared,
             members: Members::default(),
             ledger: Ledger::new(now),
+            outcomes: 0,
             replies: Replies::default(),
             answered: false,
             stale_since: None,
@@ -182,7 +188,8 @@ impl ClusterTask {
             metrics.updates_unchanged.increment(1);
         } else {
             metrics.updates_changed.increment(1);
-            let (total, late) = (endpoints.len(), self.answered);
+            // Whoever comes with the first backends is not late.
+            let (total, late) = (endpoints.len(), self.members.ever_any());
             let change =
                 self.members.replace(endpoints, &cluster.settings, &self.shared, late, now);
             let (joined, left) = (change.joined, change.left);
@@ -217,6 +224,10 @@ impl ClusterTask {
                 Ok(()) => tracing::info!(cluster, %backend, "healthy"),
                 Err(reason) => tracing::warn!(cluster, %backend, reason, "unhealthy"),
             }
+            self.changed = true;
+        }
+        if passed && health.shows_answers() && member.stall.stalled {
+            member.stall.end();
             self.changed = true;
         }
         member.backend.probed(report, now);
@@ -256,17 +267,14 @@ impl ClusterTask {
     /// Takes a backend out for a while, if it may be: not too many, and not the last.
     fn eject(&mut self, id: u64, reason: EjectionReason, now: Instant) {
         let Some(rules) = &self.cluster.settings.outlier else { return };
-        if !sweep::may_eject(&self.members, id, rules) {
-            return;
+        let room = Room::of(&self.members, rules);
+        if let Some(member) = self.members.get_mut(id)
+            && member.is_usable()
+            && room.is_left()
+        {
+            eject(&self.cluster, member, reason, rules, now);
+            self.changed = true;
         }
-        let Some(member) = self.members.get_mut(id) else { return };
-        let length = member.record.eject(reason, rules, now);
-        member.backend.forgive();
-        self.cluster.metrics.ejection(reason).increment(1);
-        let (cluster, backend) = (self.cluster.name(), &member.backend.name);
-        let (reason, length) = (reason.name(), humantime::format_duration(length));
-        tracing::warn!(cluster, %backend, reason, %length, "ejected");
-        self.changed = true;
     }
 
     fn suspect(&mut self, id: u64, now: Instant) {
@@ -307,6 +315,21 @@ impl ClusterTask {
         }
         self.replies.add(order, done, self.changed);
     }
+}
+
+fn eject(
+    cluster: &Cluster,
+    member: &mut Member,
+    reason: EjectionReason,
+    rules: &config::Outlier,
+    now: Instant,
+) {
+    let length = member.record.eject(reason, rules, now);
+    member.backend.forgive();
+    cluster.metrics.ejection(reason).increment(1);
+    let (cluster, backend) = (cluster.name(), &member.backend.name);
+    let (reason, length) = (reason.name(), humantime::format_duration(length));
+    tracing::warn!(cluster, %backend, reason, %length, "ejected");
 }
 
 async fn sleep_until(wake: Option<Instant>) {

@@ -25,6 +25,19 @@ pub struct Health {
     pub skip_when_busy: bool,
 }
 
+impl Health {
+    /// Whether a probe that passes shows that what serves the traffic answers; that a connection
+    /// opens only shows that its kernel does.
+    pub fn shows_answers(&self) -> bool {
+        let answered = match &self.probe {
+            Probe::Tcp => false,
+            Probe::Udp(udp) => udp.expect.is_some(),
+            Probe::Http(_) | Probe::Grpc { .. } => true,
+        };
+        answered && self.port.is_none()
+    }
+}
+
 #[derive(Debug, Clone)]
 pub enum Probe {
     Tcp,

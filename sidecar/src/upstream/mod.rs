@@ -9,13 +9,12 @@ mod work;
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::io;
-use std::sync::Arc;
 use std::task::{Context, Waker};
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::cluster::{Backend, ConnectionGuard, Snapshot};
+use crate::cluster::{ConnectionGuard, Snapshot};
 use crate::net::dial;
 use crate::net::wire::Wire;
 
@@ -50,26 +49,29 @@ pub struct Connection {
     _open: ConnectionGuard,
 }
 
-/// Why there is no connection.
-#[derive(Debug, thiserror::Error)]
-pub enum OpenError {
-    /// There are as many as there may be.
-    #[error("as many connections as there may be")]
-    Full,
-    #[error(transparent)]
-    Failed(#[from] io::Error),
+/// What a request goes over: a connection that was kept, or one that may be opened.
+#[derive(Debug)]
+pub enum Seat {
+    Kept(Box<Connection>),
+    Free(ConnectionGuard),
+}
+
+impl Seat {
+    /// The connection, opened within `timeout`.
+    pub async fn connect(self, timeout: Option<Duration>) -> io::Result<Box<Connection>> {
+        match self {
+            Self::Kept(connection) => Ok(connection),
+            Self::Free(open) => Connection::open(open, timeout).await,
+        }
+    }
 }
 
 impl Connection {
-    /// Opens a connection; boxed, because each request moves it several times.
-    pub async fn open(
-        backend: &Arc<Backend>,
-        timeout: Option<Duration>,
-    ) -> Result<Box<Self>, OpenError> {
-        let open = backend.connect().ok_or(OpenError::Full)?;
-        let stream = dial::connect(&backend.endpoint.address, timeout).await?;
-        let wire = Wire::new(stream);
-        Ok(Box::new(Self { wire, reused: false, backend: backend.id, _open: open }))
+    /// Boxed, because each request moves it several times.
+    async fn open(open: ConnectionGuard, timeout: Option<Duration>) -> io::Result<Box<Self>> {
+        let stream = dial::connect(&open.backend().endpoint.address, timeout).await?;
+        let (wire, backend) = (Wire::new(stream), open.backend().id);
+        Ok(Box::new(Self { wire, reused: false, backend, _open: open }))
     }
 
     /// The id of its backend.
@@ -95,6 +97,11 @@ impl Pool {
             }
         }
         None
+    }
+
+    /// Whether there are idle connections to the backend.
+    pub fn has(&self, backend: u64) -> bool {
+        self.idle.borrow().get(&backend).is_some_and(|connections| !connections.is_empty())
     }
 
     /// Takes back a connection whose last answer has been read to its end.

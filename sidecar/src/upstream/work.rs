@@ -60,7 +60,12 @@ impl Works {
 
     /// Tells those whom the snapshot concerns.
     pub fn follow(&self, snapshot: &Snapshot, now: Instant) {
-        let concerned = |entry: &&Entry| entry.cut != Cut::Never || entry.stalled;
+        let ends = |cut: Cut| match cut {
+            Cut::Never => false,
+            Cut::At(at) => at <= now,
+            Cut::Now => true,
+        };
+        let concerned = |entry: &&Entry| ends(entry.cut) || entry.stalled;
         for entry in snapshot.entries.iter().filter(concerned) {
             let of_backend = self.untold(entry.backend.id);
             if entry.stalled {

@@ -7,6 +7,8 @@ mod gone;
 mod heads;
 mod hedging;
 mod interim;
+mod limits;
+mod moved;
 mod pipelining;
 mod refused;
 mod retries;

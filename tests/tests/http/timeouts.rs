@@ -81,8 +81,8 @@ async fn an_upload_that_pauses_is_a_408_and_a_slow_one_is_not() {
         Response::new(full(body.map(|b| b.to_bytes()).unwrap_or_default()))
     })
     .await;
-    let extra = "[clusters.api.timeouts]\nresponse = \"900ms\"";
-    let config = with_listener(&config(&[backend.address], extra), "body_idle = \"600ms\"");
+    let extra = "[clusters.api.timeouts]\nresponse = \"1500ms\"";
+    let config = with_listener(&config(&[backend.address], extra), "body_idle = \"1200ms\"");
     let sidecar = Sidecar::start(&config).await;
 
     let mut raw = Raw::connect(sidecar.web()).await;

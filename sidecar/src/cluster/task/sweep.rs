@@ -1,15 +1,14 @@
 //! What is looked at again and again: measurements that nobody sends.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::ClusterTask;
+use super::{ClusterTask, eject};
 use crate::cluster::member::Member;
-use crate::cluster::members::Members;
-use crate::cluster::outlier::{Tally, allowance};
+use crate::cluster::outlier::{Room, Tally};
 use crate::cluster::slow_start;
-use crate::config::Outlier;
 use crate::telemetry::metrics::{DrainResult, EjectionReason};
 
 pub(super) const EVERY: Duration = Duration::from_millis(100);
@@ -28,15 +27,14 @@ impl ClusterTask {
             passed(member.record.ejection.map(|ejection| ejection.until))
                 || passed(member.drains.deadline())
         });
-        let outcomes = self.members.iter().map(|member| member.record.total().outcomes).sum();
         let retry = &self.cluster.settings.retry;
-        self.ledger.refill(&self.cluster.budget, retry, outcomes, now);
+        self.ledger.refill(&self.cluster.budget, retry, self.outcomes, now);
     }
 
     fn observe(&mut self, now: Instant) {
         for member in self.members.iter_mut() {
             let (counts, failures) = (member.backend.counts(), member.backend.failures());
-            member.record.observe(counts, failures, now);
+            self.outcomes += member.record.observe(counts, failures, now);
             if let Some(rules) = &self.cluster.settings.outlier {
                 member.record.age(rules, now);
             }
@@ -49,9 +47,8 @@ impl ClusterTask {
     }
 
     fn eject_outliers(&mut self, now: Instant) {
-        if self.cluster.settings.outlier.is_none() {
-            return;
-        }
+        let cluster = Arc::clone(&self.cluster);
+        let Some(rules) = &cluster.settings.outlier else { return };
         let judged = |member: &&Member| member.is_usable();
         let all: Tally = self.members.iter().filter(judged).map(|m| m.record.recent()).sum();
         let reason = |member: &Member| {
@@ -62,31 +59,31 @@ impl ClusterTask {
                 (false, false) => None,
             }
         };
-        let outliers: Vec<_> = self
-            .members
-            .iter()
-            .filter(judged)
-            .filter_map(|member| Some((member.backend.id, reason(member)?)))
-            .collect();
-        for (id, reason) in outliers {
-            self.eject(id, reason, now);
+        let mut room = Room::of(&self.members, rules);
+        for member in self.members.iter_mut().filter(|member| member.is_usable()) {
+            if !room.is_left() {
+                break;
+            }
+            if let Some(reason) = reason(member) {
+                eject(&cluster, member, reason, rules, now);
+                room.take();
+                self.changed = true;
+            }
         }
     }
 
     fn find_stalls(&mut self, now: Instant) {
-        let is_stalled = |member: &&Member| {
-            let stall = &member.stall;
-            !stall.stalled
-                && stall.is_silent(member.backend.ewma(), now)
-                && self.members.iter().any(|other| other.stall.answered_while_silent(stall))
-        };
-        let stalled: Vec<u64> =
-            self.members.iter().filter(is_stalled).map(|member| member.backend.id).collect();
-        for member in self.members.iter_mut().filter(|m| stalled.contains(&m.backend.id)) {
-            member.stall.stalled = true;
-            let (cluster, backend) = (self.cluster.name(), &member.backend.name);
-            tracing::warn!(cluster, %backend, "stalled: it takes work and answers none");
-            self.changed = true;
+        // The latest answer is of another whenever it came in the silence of this one.
+        let answered = self.members.iter().filter_map(|member| member.stall.answered_at).max();
+        let Some(answered) = answered else { return };
+        for member in self.members.iter_mut().filter(|member| !member.stall.stalled) {
+            let stall = &mut member.stall;
+            if stall.is_silent(member.backend.usual(), now) && stall.was_silent(answered) {
+                stall.stalled = true;
+                let (cluster, backend) = (self.cluster.name(), &member.backend.name);
+                tracing::warn!(cluster, %backend, "stalled: it takes work and answers none");
+                self.changed = true;
+            }
         }
     }
 
@@ -119,14 +116,4 @@ impl ClusterTask {
                 member.growing_since.filter(|since| now.duration_since(*since) < window);
         }
     }
-}
-
-/// Whether the backend with this id may be ejected: the share that this makes is allowed, and
-/// somebody else is left.
-pub(super) fn may_eject(members: &Members, id: u64, rules: &Outlier) -> bool {
-    let staying = || members.iter().filter(|member| !member.drains.any());
-    let others = || staying().filter(|member| member.backend.id != id);
-    let known = staying().any(|member| member.backend.id == id && member.is_usable());
-    let ejected = others().filter(|member| member.record.ejection.is_some()).count();
-    known && ejected < allowance(rules, staying().count()) && others().any(Member::is_usable)
 }

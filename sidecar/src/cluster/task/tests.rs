@@ -1,5 +1,8 @@
 //! The rules about the state of backends, without a socket or a sleep.
 
+mod judged;
+mod picks;
+
 use super::*;
 use crate::balancer::Policy;
 use crate::cluster::members::REMEMBER;
@@ -283,7 +286,7 @@ fn measurements_survive_weights_and_absence() {
     assert_eq!(f.state(1), State::Ready);
 
     f.discover(&[(2, 1, 0)]);
-    before.end(Outcome::Success, false);
+    before.end(Outcome::Success, false, true);
     f.wait(REMEMBER - Duration::from_secs(1));
     f.discover(&[(1, 1, 0), (2, 1, 0)]);
     assert_eq!(f.backend(1).id, before.id);

@@ -12,10 +12,13 @@ use super::h1::defect::Defect;
 use super::h1::target::{Target, split_port};
 use super::path;
 use super::route::{Match, Routes};
-use crate::cluster::{Cluster, NoPick, Picker, Wish};
+use crate::cluster::{Backend, Cluster, NoPick, Picker, Wish};
 use crate::config::{self, HostPolicy};
-use crate::telemetry::metrics::{ClusterMetrics, RouteMetrics};
-use crate::upstream::{Connection, Pool, Work, Works};
+use crate::telemetry::metrics::{ClusterMetrics, Outcome, RouteMetrics};
+use crate::upstream::{Connection, Pool, Seat, Work, Works};
+
+/// How often a pick looks for a backend with room for a connection.
+const LOOKS: usize = 4;
 
 /// A cluster as one worker uses it.
 #[derive(Debug)]
@@ -32,9 +35,22 @@ impl LocalCluster {
         Self { cluster, picker, pool: Pool::default(), works: Rc::default() }
     }
 
-    pub(super) fn pick(&self, wish: Wish<'_>) -> Result<Work, NoPick> {
-        let pick = self.picker.borrow_mut().pick(wish)?;
-        Ok(self.works.begin(pick))
+    /// A backend, and a connection to it that was kept or may be opened; `fresh`: only one that is
+    /// to be opened.
+    pub(super) fn pick(&self, wish: Wish<'_>, fresh: bool) -> Result<(Work, Seat), NoPick> {
+        let connects =
+            |backend: &Backend| backend.may_connect() || !fresh && self.pool.has(backend.id);
+        for _ in 0..LOOKS {
+            let mut pick = self.picker.borrow_mut().pick(wish, connects)?;
+            let kept = if fresh { None } else { self.pool.take(pick.backend.id) };
+            let seat = kept.map(Seat::Kept).or_else(|| pick.backend.connect().map(Seat::Free));
+            match seat {
+                Some(seat) => return Ok((self.works.begin(pick), seat)),
+                // Another worker was faster, or what was kept has been closed meanwhile.
+                None => pick.outcome(Outcome::Unused),
+            }
+        }
+        Err(NoPick::Full)
     }
 
     /// Takes back a connection whose last answer has been read to its end. It is closed instead if

@@ -135,11 +135,15 @@ pub struct BackendMetrics {
 }
 
 impl BackendMetrics {
-    pub fn outcome(&self, outcome: Outcome) -> &Counter {
-        match outcome {
-            Outcome::Stale => &self.outcomes[Outcome::Reset as usize],
-            outcome => &self.outcomes[outcome as usize],
-        }
+    /// `None`: it is not counted.
+    pub fn outcome(&self, outcome: Outcome) -> Option<&Counter> {
+        let counted = match outcome {
+            Outcome::Unused => return None,
+            Outcome::Stale => Outcome::Reset,
+            Outcome::Stalled => Outcome::Timeout,
+            outcome => outcome,
+        };
+        Some(&self.outcomes[counted as usize])
     }
 }
 

@@ -1,6 +1,7 @@
 //! One try of a request at one backend.
 
 use std::future::poll_fn;
+use std::io;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -17,10 +18,10 @@ use super::write::{self, Outgoing};
 use crate::config::AffinityKey;
 use crate::proxy::http::error::ProxyError;
 use crate::telemetry::metrics::Outcome;
-use crate::upstream::{Connection, OpenError, Signal, Work};
+use crate::upstream::{Connection, Seat, Signal, Work};
 
 /// Interim answers (1xx) to one request.
-const MAX_INTERIMS: usize = 32;
+pub(super) const MAX_INTERIMS: usize = 32;
 /// How long a backend that was ejected may take to show that it has recovered, if it did not take
 /// a tenth of that usually.
 const TRIAL: Duration = Duration::from_secs(1);
@@ -70,14 +71,18 @@ pub(super) async fn attempt<'a>(
     app: &mut Downstream,
     plan: &'a Plan<'_>,
     mut work: Work,
-    attempts: &Attempts<'_>,
+    seat: Seat,
+    attempts: &mut Attempts<'_>,
     answer: &mut ResponseHead,
 ) -> Result<Answered<'a>, Failure> {
-    let connection = match connect(plan, &work, attempts).await {
+    let timeout = plan.decision.destination.cluster.settings().timeouts.connect;
+    let connection = match seat.connect(timeout).await {
         Ok(connection) => connection,
         Err(error) => return Err(not_connected(&mut work, &error)),
     };
-    let mut attempt = Attempt::start(app, plan, work, connection, attempts);
+    let patience = patience(&work, attempts);
+    app.upstream.set(patience);
+    let mut attempt = Attempt::start(app, plan, work, connection, patience);
     if let Some(after) = hedge::delay(plan, attempts) {
         return Box::pin(hedge::race(app, plan, attempt, attempts, answer, after)).await;
     }
@@ -88,31 +93,15 @@ pub(super) async fn attempt<'a>(
     }
 }
 
-/// A connection for this work: a kept one, unless one has just failed.
-async fn connect(
-    plan: &Plan<'_>,
-    work: &Work,
-    attempts: &Attempts<'_>,
-) -> Result<Box<Connection>, OpenError> {
-    let cluster = &plan.decision.destination.cluster;
-    let kept = match attempts.is_retry() {
-        true => None,
-        false => cluster.pool.take(work.pick.backend.id),
-    };
-    match kept {
-        Some(connection) => Ok(connection),
-        None => Connection::open(&work.pick.backend, cluster.settings().timeouts.connect).await,
-    }
-}
-
 impl<'a> Attempt<'a> {
-    /// Puts the head of the request into the connection's output.
+    /// Puts the head of the request into the connection's output. `patience`: how long the backend
+    /// may be silent while the request is sent.
     pub(super) fn start(
         app: &Downstream,
         plan: &'a Plan<'_>,
-        work: Work,
+        mut work: Work,
         mut connection: Box<Connection>,
-        attempts: &Attempts<'_>,
+        patience: Option<Duration>,
     ) -> Self {
         let cluster = &plan.decision.destination.cluster;
         let outgoing = Outgoing {
@@ -129,9 +118,9 @@ impl<'a> Attempt<'a> {
             },
         };
         write::request_head(connection.wire.output.bytes(), &outgoing);
-        let patience = patience(&work, attempts);
-        app.upstream.set(patience);
-        work.movable(plan.repeatable && attempts.may_follow());
+        work.movable(plan.repeatable);
+        // An answer is waited for when all of the request is out.
+        work.pick.sent(plan.has_no_body());
         Self {
             written_before: connection.wire.written,
             read_before: connection.wire.read,
@@ -156,7 +145,7 @@ impl<'a> Attempt<'a> {
         answer: &mut ResponseHead,
     ) -> Result<Framing, End> {
         for _ in 0..=MAX_INTERIMS {
-            poll_fn(|cx| self.poll_head(app, attempts, answer, cx)).await?;
+            poll_fn(|cx| self.poll_head(app, plan, attempts, answer, cx)).await?;
             if let Some(framing) = self.framing(plan, answer)? {
                 return Ok(framing);
             }
@@ -192,6 +181,7 @@ impl<'a> Attempt<'a> {
     pub(super) fn poll_head(
         &mut self,
         app: &mut Downstream,
+        plan: &Plan<'_>,
         attempts: &Attempts<'_>,
         answer: &mut ResponseHead,
         cx: &mut Context<'_>,
@@ -199,6 +189,9 @@ impl<'a> Attempt<'a> {
         let wire = &mut self.connection.wire;
         if let Poll::Ready(Err(error)) = self.upload.poll(app, wire, cx) {
             return Poll::Ready(Err(End::App(error)));
+        }
+        if self.upload.is_done() {
+            self.work.pick.sent(true);
         }
         loop {
             if !wire.input.is_empty() {
@@ -218,14 +211,17 @@ impl<'a> Attempt<'a> {
                 Poll::Pending => break,
             }
         }
-        match self.work.poll(cx) {
-            Poll::Ready(Signal::Cut) => return Poll::Ready(Err(End::Cut)),
-            Poll::Ready(Signal::Move) if wire.read == self.read_before && attempts.pay() => {
-                return Poll::Ready(Err(End::Stalled));
+        while let Poll::Ready(signal) = self.work.poll(cx) {
+            let silent = self.connection.wire.read == self.read_before;
+            let may_move = || silent && attempts.may_follow() && plan.may_repeat(app);
+            match signal {
+                Signal::Cut => return Poll::Ready(Err(End::Cut)),
+                Signal::Move if may_move() && attempts.pay() => {
+                    return Poll::Ready(Err(End::Stalled));
+                }
+                // It stays, and hears of it when it is to end.
+                Signal::Move => self.work.movable(false),
             }
-            // It has begun to answer, or the budget does not allow more: it stays.
-            Poll::Ready(Signal::Move) => self.work.movable(false),
-            Poll::Pending => {}
         }
         app.upstream.poll(cx).map(|()| Err(End::Timeout))
     }
@@ -247,13 +243,18 @@ impl<'a> Attempt<'a> {
         let whole = plan.has_no_body() || app.wire.input.rewind();
         let harmless = silent && plan.repeatable && whole;
         let pick = &mut self.work.pick;
+        let repeated = match pick.is_trial() {
+            _ if !harmless => Again::No,
+            // That the backend was asked at all was an experiment of ours.
+            true => Again::Free,
+            false => Again::Harmless,
+        };
         match end {
             End::Closed => {
                 let again = match (unseen && whole, harmless) {
                     (true, _) | (_, true) if self.connection.reused => Again::Stale,
                     (true, _) => Again::Unseen,
-                    (_, true) => Again::Harmless,
-                    (false, false) => Again::No,
+                    _ => repeated,
                 };
                 let stale = again == Again::Stale;
                 pick.outcome(if stale { Outcome::Stale } else { Outcome::Reset });
@@ -261,19 +262,14 @@ impl<'a> Attempt<'a> {
             }
             End::Timeout => {
                 pick.outcome(Outcome::Timeout);
-                let again = if harmless { Again::Harmless } else { Again::No };
-                Failure { stopped: ProxyError::Timeout.into(), again }
+                Failure { stopped: ProxyError::Timeout.into(), again: repeated }
             }
             End::Stalled => {
-                pick.outcome(Outcome::Timeout);
-                let again = if harmless { Again::Paid } else { Again::No };
-                Failure { stopped: ProxyError::Timeout.into(), again }
+                pick.outcome(Outcome::Stalled);
+                Failure { stopped: ProxyError::Timeout.into(), again: Again::Free }
             }
             // Not the backend's fault: the attempt counts as cancelled.
-            End::Cut => {
-                let again = if harmless { Again::Harmless } else { Again::No };
-                Failure { stopped: ProxyError::Reset.into(), again }
-            }
+            End::Cut => Failure { stopped: ProxyError::Reset.into(), again: repeated },
             End::Defect(defect) => {
                 tracing::debug!(backend = %pick.backend.name, ?defect, "bad answer");
                 pick.outcome(Outcome::Reset);
@@ -286,17 +282,11 @@ impl<'a> Attempt<'a> {
     }
 }
 
-fn not_connected(work: &mut Work, error: &OpenError) -> Failure {
+fn not_connected(work: &mut Work, error: &io::Error) -> Failure {
     let backend = &work.pick.backend.name;
     tracing::debug!(%backend, %error, "connect failed");
-    match error {
-        // Our own bound: the attempt counts as cancelled.
-        OpenError::Full => Failure { stopped: ProxyError::Overflow.into(), again: Again::Full },
-        OpenError::Failed(_) => {
-            work.pick.outcome(Outcome::ConnectFailed);
-            Failure { stopped: ProxyError::ConnectFailed.into(), again: Again::Unseen }
-        }
-    }
+    work.pick.outcome(Outcome::ConnectFailed);
+    Failure { stopped: ProxyError::ConnectFailed.into(), again: Again::Unseen }
 }
 
 /// How long the backend may be silent.
@@ -305,7 +295,7 @@ fn patience(work: &Work, attempts: &Attempts<'_>) -> Option<Duration> {
     if !work.pick.is_trial() {
         return limit;
     }
-    let usual = work.pick.backend.ewma().unwrap_or_default().saturating_mul(10);
+    let usual = work.pick.backend.usual().unwrap_or_default().saturating_mul(10);
     [limit, Some(TRIAL.max(usual))].into_iter().flatten().min()
 }
 

@@ -134,6 +134,11 @@ impl Downstream {
         flushed
     }
 
+    /// Whether the app has reset the connection, which shows even while something of it is unread.
+    pub(super) fn is_reset(&self) -> bool {
+        !matches!(self.wire.stream.take_error(), Ok(None))
+    }
+
     /// Ready when the app is gone for good while it waits for us. What else it sends is kept
     /// for later; that it will send no more is no reason not to answer.
     pub(super) fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<()> {

@@ -213,7 +213,11 @@ async fn relay_answer(
             }
             // Nothing of it has left: there is still time for an answer that says so.
             app.wire.output.clear();
-            let error = ProxyError::UpstreamProtocol;
+            let error = match outcome {
+                Outcome::Timeout => ProxyError::Timeout,
+                Outcome::Cancelled => ProxyError::Reset,
+                _ => ProxyError::UpstreamProtocol,
+            };
             return own_answer(app, error, &plan.request, After::Close, record).await;
         }
         Err(Broken::App) => return After::Reset,

@@ -10,11 +10,14 @@ use super::attempt::{Answered, attempt};
 use super::downstream::Downstream;
 use super::exchange::{Plan, Stopped};
 use super::head::ResponseHead;
-use super::retry::{Again, Attempts, Failure};
+use super::retry::Attempts;
 use crate::cluster::{NoPick, Wish};
 use crate::proxy::http::error::ProxyError;
 use crate::telemetry::metrics::Outcome;
-use crate::upstream::Work;
+use crate::upstream::{Seat, Work};
+
+/// A backend for an attempt, and what it goes over.
+type Found = (Work, Seat);
 
 /// Sends the request to one backend after another until one answers; `answer` is its head.
 pub(super) async fn forward<'a>(
@@ -25,25 +28,41 @@ pub(super) async fn forward<'a>(
 ) -> Result<Answered<'a>, Stopped> {
     let mut attempts = Attempts::new(&plan.decision.destination.cluster, started);
     app.wire.input.hold();
-    let result = loop {
-        let work = match find(app, plan, &mut attempts).await {
-            Ok(work) => work,
-            Err(stopped) => break Err(stopped),
-        };
-        let backend = work.pick.backend.id;
-        let failure = match attempt(app, plan, work, &attempts, answer).await {
-            Ok(answered) if rejected(app, plan, &attempts, answer) => reject(answered),
-            Ok(answered) => break Ok(answered),
-            Err(failure) => failure,
-        };
-        app.wire.input.rewind();
-        if let Err(stopped) = attempts.failed(backend, failure).await {
-            break Err(stopped);
-        }
-    };
+    let result = one_after_another(app, plan, &mut attempts, answer).await;
     app.wire.input.release();
     attempts.end(result.is_ok());
     result
+}
+
+async fn one_after_another<'a>(
+    app: &mut Downstream,
+    plan: &'a Plan<'_>,
+    attempts: &mut Attempts<'_>,
+    answer: &mut ResponseHead,
+) -> Result<Answered<'a>, Stopped> {
+    let mut found = find(app, plan, attempts).await?;
+    loop {
+        let (work, seat) = found;
+        let backend = work.pick.backend.id;
+        match attempt(app, plan, work, seat, attempts, answer).await {
+            Ok(mut answered) => {
+                let status = answer.view().status;
+                let Some(other) = instead(app, plan, attempts, backend, status) else {
+                    return Ok(answered);
+                };
+                let failed = status >= 500;
+                let outcome = if failed { Outcome::Http5xx } else { Outcome::Success };
+                answered.work.pick.outcome(outcome);
+                app.wire.input.rewind();
+                found = other;
+            }
+            Err(failure) => {
+                app.wire.input.rewind();
+                attempts.failed(backend, failure).await?;
+                found = find(app, plan, attempts).await?;
+            }
+        }
+    }
 }
 
 /// Picks a backend, and waits for room if there is none.
@@ -51,29 +70,23 @@ async fn find(
     app: &mut Downstream,
     plan: &Plan<'_>,
     attempts: &mut Attempts<'_>,
-) -> Result<Work, Stopped> {
-    let picked = match pick(plan, attempts, &attempts.tried) {
-        // A closed connection to the only backend: a new one may do.
-        Err(NoPick::NoEligibleBackend) if attempts.is_retry() && attempts.is_untried() => {
-            pick(plan, attempts, &[])
-        }
-        picked => picked,
-    };
-    match picked {
-        Ok(work) => Ok(work),
+) -> Result<Found, Stopped> {
+    match pick(app, plan, attempts) {
+        Ok(found) => Ok(found),
         Err(NoPick::Full) => wait(app, plan, attempts).await,
-        Err(NoPick::NoEligibleBackend) if attempts.crowded => wait(app, plan, attempts).await,
         Err(none) => Err(attempts.last_or(ProxyError::from(none))),
     }
 }
 
-fn pick(plan: &Plan<'_>, attempts: &Attempts<'_>, tried: &[u64]) -> Result<Work, NoPick> {
-    plan.decision.destination.cluster.pick(Wish {
+fn pick(app: &Downstream, plan: &Plan<'_>, attempts: &Attempts<'_>) -> Result<Found, NoPick> {
+    let wish = Wish {
         key: plan.affinity.key,
-        tried,
-        replayable: plan.repeatable && attempts.may_follow(),
+        tried: &attempts.tried,
+        replayable: plan.may_repeat(app) && attempts.may_follow(),
         now: attempts.now(),
-    })
+    };
+    // After a failure not over a connection that may have failed as well.
+    plan.decision.destination.cluster.pick(wish, attempts.is_retry())
 }
 
 /// Waits in the cluster's queue, for as long as that may take; whoever gives up while waiting is
@@ -82,51 +95,54 @@ async fn wait(
     app: &mut Downstream,
     plan: &Plan<'_>,
     attempts: &mut Attempts<'_>,
-) -> Result<Work, Stopped> {
+) -> Result<Found, Stopped> {
     let cluster = &plan.decision.destination.cluster;
     let overflow = ProxyError::Overflow;
     let queued = cluster.cluster.gate.as_ref().and_then(|gate| gate.queue());
     let Some(waiting) = queued else { return Err(attempts.last_or(overflow)) };
     let mut limit = pin!(tokio::time::sleep_until(attempts.waits_until()));
-    attempts.tried.clear();
-    // Whether there is room for a connection only shows when one is opened.
-    let mut look = !std::mem::take(&mut attempts.crowded);
     loop {
-        if look {
-            match pick(plan, attempts, &[]) {
-                Ok(work) => return Ok(work),
-                Err(NoPick::Full) => {}
-                Err(none) => return Err(attempts.last_or(ProxyError::from(none))),
-            }
+        if app.is_reset() {
+            return Err(Stopped::AppGone);
         }
-        look = true;
+        match pick(app, plan, attempts) {
+            Ok(found) => return Ok(found),
+            Err(NoPick::Full) => {}
+            Err(none) => return Err(attempts.last_or(ProxyError::from(none))),
+        }
         let mut room = pin!(waiting.room());
         poll_fn(|cx| {
             if app.poll_gone(cx).is_ready() {
                 return Poll::Ready(Err(Stopped::AppGone));
             }
-            if room.as_mut().poll(cx).is_ready() {
-                return Poll::Ready(Ok(()));
+            if limit.as_mut().poll(cx).is_ready() {
+                return Poll::Ready(Err(attempts.last_or(overflow)));
             }
-            limit.as_mut().poll(cx).map(|()| Err(attempts.last_or(overflow)))
+            room.as_mut().poll(cx).map(Ok)
         })
         .await?;
     }
 }
 
-/// Whether an answer is one on which another backend is asked.
-fn rejected(
-    app: &mut Downstream,
+/// Another backend to ask, in place of one whose answer has a status that is tried again. Without
+/// one the answer stands.
+fn instead(
+    app: &Downstream,
     plan: &Plan<'_>,
-    attempts: &Attempts<'_>,
-    answer: &ResponseHead,
-) -> bool {
-    plan.repeatable
-        && (plan.has_no_body() || app.wire.input.holds())
-        && attempts.rejects(answer.view().status)
-}
-
-fn reject(mut answered: Answered<'_>) -> Failure {
-    answered.work.pick.outcome(Outcome::Http5xx);
-    Failure { stopped: ProxyError::Reset.into(), again: Again::Paid }
+    attempts: &mut Attempts<'_>,
+    backend: u64,
+    status: u16,
+) -> Option<Found> {
+    let wanted = attempts.is_tried_again(status) && attempts.may_follow() && plan.may_repeat(app);
+    if !wanted {
+        return None;
+    }
+    attempts.tried.push(backend);
+    let mut found = pick(app, plan, attempts).ok()?;
+    if !attempts.pay() {
+        found.0.pick.outcome(Outcome::Unused);
+        return None;
+    }
+    attempts.follows();
+    Some(found)
 }

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use super::downstream::Downstream;
 use super::exchange::{Plan, Stopped};
 use super::fields::Kind;
 use super::framing::Framing;
@@ -33,14 +34,12 @@ pub(super) enum Again {
     No,
     /// An old connection turned out to be closed, which says nothing about the backend.
     Stale,
-    /// The backend has as many connections as it may have.
-    Full,
     /// The backend has seen nothing of it.
     Unseen,
     /// It may have seen it, but that is harmless.
     Harmless,
-    /// It has seen it and stalled; this retry is paid for.
-    Paid,
+    /// As that, and it costs nothing: it is paid for, or the attempt was an experiment of ours.
+    Free,
 }
 
 impl Failure {
@@ -54,13 +53,11 @@ impl Failure {
 pub(super) struct Attempts<'a> {
     cluster: &'a LocalCluster,
     started: Instant,
-    /// Backends that failed it, or have no room for it.
+    /// Backends that had their chance.
     pub(super) tried: Vec<u64>,
     count: usize,
     retries: u64,
     last: Option<Stopped>,
-    /// Whether some backend had no room for another connection.
-    pub(super) crowded: bool,
     /// When it has waited for room for long enough.
     waits_until: Option<Instant>,
 }
@@ -74,17 +71,13 @@ impl<'a> Attempts<'a> {
             count: 0,
             retries: 0,
             last: None,
-            crowded: false,
             waits_until: None,
         }
     }
 
     /// What time it is for the next attempt: the first begins with the request.
     pub(super) fn now(&self) -> Instant {
-        if self.tried.is_empty() && self.waits_until.is_none() {
-            return self.started;
-        }
-        Instant::now()
+        if self.is_retry() || self.waits_until.is_some() { Instant::now() } else { self.started }
     }
 
     /// Until when it may wait for room, in all.
@@ -95,17 +88,13 @@ impl<'a> Attempts<'a> {
 
     /// Whether this is not the first connection that it is tried on.
     pub(super) fn is_retry(&self) -> bool {
-        self.last.is_some()
-    }
-
-    /// Whether only closed connections were met so far.
-    pub(super) fn is_untried(&self) -> bool {
-        self.count == 0
+        self.retries > 0
     }
 
     /// Whether another attempt may follow the next one.
     pub(super) fn may_follow(&self) -> bool {
-        self.count + 1 < self.cluster.settings().retry.attempts && self.has_time()
+        let attempts = self.cluster.settings().retry.attempts;
+        self.count + 1 < attempts && (!self.is_retry() || self.has_time(Duration::ZERO))
     }
 
     /// The failure of an earlier attempt, or else `error`.
@@ -113,35 +102,44 @@ impl<'a> Attempts<'a> {
         self.last.take().unwrap_or_else(|| error.into())
     }
 
-    /// Whether a status is one that is tried again, and may be.
-    pub(super) fn rejects(&self, status: u16) -> bool {
+    /// Whether an answer of this status is tried again.
+    pub(super) fn is_tried_again(&self, status: u16) -> bool {
         let on_status = &self.cluster.settings().retry.on_status;
-        on_status.iter().any(|range| range.contains(&status)) && self.may_follow() && self.pay()
+        on_status.iter().any(|range| range.contains(&status))
     }
 
     /// Takes in a failure at a backend: the request goes on, after a pause, or stops.
     pub(super) async fn failed(&mut self, backend: u64, failure: Failure) -> Result<(), Stopped> {
-        self.tried.push(backend);
-        if failure.again == Again::Full {
-            self.crowded = true;
-            return Ok(());
+        if failure.again != Again::Stale {
+            self.tried.push(backend);
+            self.count += 1;
         }
-        self.count += usize::from(failure.again != Again::Stale);
+        let pause = match failure.again {
+            Again::Harmless => backoff(self.count),
+            _ => Duration::ZERO,
+        };
+        let may_go_on = self.count < self.cluster.settings().retry.attempts && self.has_time(pause);
         let allowed = match failure.again {
             Again::No => false,
-            Again::Stale | Again::Full => true,
-            Again::Unseen | Again::Paid => self.has_attempts(),
-            Again::Harmless => self.has_attempts() && self.pay(),
+            Again::Stale => true,
+            Again::Unseen | Again::Free => may_go_on,
+            Again::Harmless => may_go_on && self.pay(),
         };
         if !allowed {
             return Err(failure.stopped);
         }
         self.retries += 1;
         self.last = Some(failure.stopped);
-        if failure.again == Again::Harmless {
-            tokio::time::sleep(backoff(self.count)).await;
+        if !pause.is_zero() {
+            tokio::time::sleep(pause).await;
         }
         Ok(())
+    }
+
+    /// Another attempt begins beside the one that there is, or in place of it.
+    pub(super) fn follows(&mut self) {
+        self.count += 1;
+        self.retries += 1;
     }
 
     /// Counts what the retries came to.
@@ -154,14 +152,10 @@ impl<'a> Attempts<'a> {
         }
     }
 
-    fn has_attempts(&self) -> bool {
-        self.count < self.cluster.settings().retry.attempts && self.has_time()
-    }
-
     /// Whether the request's deadline leaves time for more than a pause.
-    fn has_time(&self) -> bool {
+    fn has_time(&self, pause: Duration) -> bool {
         let limit = self.cluster.settings().timeouts.response;
-        limit.is_none_or(|limit| self.started.elapsed() + MOST_BACKOFF < limit)
+        limit.is_none_or(|limit| self.started.elapsed() + pause < limit)
     }
 
     /// How long the next attempt may wait: what earlier ones have left of the request's deadline.
@@ -200,5 +194,10 @@ impl Plan<'_> {
     /// Whether nothing but its head would have to be sent again.
     pub(super) fn has_no_body(&self) -> bool {
         matches!(self.framing, Framing::Empty | Framing::Length(0))
+    }
+
+    /// Whether the request may be seen twice, and all of it is there to be sent again.
+    pub(super) fn may_repeat(&self, app: &Downstream) -> bool {
+        self.repeatable && (self.has_no_body() || app.wire.input.holds())
     }
 }

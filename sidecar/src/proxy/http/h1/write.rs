@@ -165,8 +165,8 @@ pub(super) fn response_head(
     end_to_end(out, response.fields);
     if !set_cookie.is_empty() {
         put(out, &[b"Set-Cookie: ", set_cookie, b"\r\n"]);
-        // A cache must not give one client's cookie to another.
-        if !response.fields.has(Kind::CacheControl) {
+        // A cache must not give one client's cookie to another, whatever the answer says to it.
+        if !response.fields.names(Kind::CacheControl, b"private") {
             out.extend_from_slice(b"Cache-Control: private\r\n");
         }
     }
