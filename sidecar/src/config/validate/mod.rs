@@ -1,6 +1,7 @@
 //! What a configuration of the right shape means, or every reason why it means nothing.
 
 mod cluster;
+mod cookies;
 mod health;
 mod http_probe;
 mod listener;
@@ -35,6 +36,7 @@ pub(super) fn validate(raw: &Raw) -> Result<Config, Vec<Fault>> {
     let affinity = judge.affinity_secret(&raw.affinity, &root.key("affinity"));
     let listeners = judge.listeners(raw, &root.key("listeners"));
     let clusters = judge.clusters(&raw.clusters, &root.key("clusters"));
+    judge.shared_cookies(&listeners, &clusters, &root.key("listeners"));
     let log = Log { level: raw.log.level, format: raw.log.format };
     match (admin, runtime, dns, judge.faults.is_empty()) {
         (Some(admin), Some(runtime), Some(dns), true) => {
