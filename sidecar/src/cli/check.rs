@@ -13,6 +13,7 @@ use crate::discovery::{
     dns::{Resolver, Ttls},
 };
 use crate::health::probe;
+use crate::state;
 
 #[derive(Debug, Args)]
 pub(super) struct Check {
@@ -26,15 +27,17 @@ pub(super) struct Check {
 impl Check {
     pub(super) fn run(&self) -> Result<(), Failure> {
         let config = self.file.load()?.config;
+        let file = self.file.config.display();
+        let secret = config.has_cookies().then(|| state::check_keyring(&config)).transpose()?;
+        for warning in config.warnings() {
+            eprintln!("{file}: warning: {warning}");
+        }
         if self.live {
             return block_on(live(&config));
         }
-        print(&format!(
-            "{}: ok, {} listeners, {} clusters\n",
-            self.file.config.display(),
-            config.listeners.len(),
-            config.clusters.len()
-        ))
+        let (listeners, clusters) = (config.listeners.len(), config.clusters.len());
+        print(&format!("{file}: ok, {listeners} listeners, {clusters} clusters\n"))?;
+        secret.map_or(Ok(()), |from| print(&format!("{from}\n")))
     }
 }
 

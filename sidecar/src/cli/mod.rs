@@ -16,7 +16,9 @@ use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
 
-use crate::config::{Loaded, Problems, load};
+use crate::app::StartError;
+use crate::config::{Loaded, Place, Problem, Problems, load};
+use crate::state::StateError;
 
 /// A client-side load-balancing sidecar.
 #[derive(Debug, Parser)]
@@ -86,6 +88,29 @@ impl Failure {
                 eprintln!("{problems}");
                 ExitCode::from(78)
             }
+        }
+    }
+}
+
+impl From<StateError> for Failure {
+    /// A file with secrets is part of the configuration.
+    fn from(error: StateError) -> Self {
+        match error {
+            StateError::File { path, line, message } => {
+                let place = Place::File { path: path.display().to_string(), line };
+                let problem = Problem { place, key: "affinity".into(), message };
+                Self::Config(Problems(vec![problem]))
+            }
+            StateError::Random(_) => Self::Failed(error.to_string()),
+        }
+    }
+}
+
+impl From<StartError> for Failure {
+    fn from(error: StartError) -> Self {
+        match error {
+            StartError::State(error) => error.into(),
+            other => Self::Failed(other.to_string()),
         }
     }
 }

@@ -10,10 +10,13 @@ use crate::telemetry;
 pub(super) fn run(file: &FileArg) -> Result<(), Failure> {
     let config = file.load()?.config;
     telemetry::log::init(&config.log);
+    for warning in config.warnings() {
+        tracing::warn!("{warning}");
+    }
     raise_file_limit();
     block_on(async {
         let mut signals = Signals::new()?;
-        let sidecar = Sidecar::start(&config).map_err(|e| Failure::Failed(e.to_string()))?;
+        let sidecar = Sidecar::start(&config)?;
         tracing::info!(version = env!("CARGO_PKG_VERSION"), admin = %sidecar.admin, "started");
         for (listener, address) in &sidecar.listeners {
             tracing::info!(%listener, %address, "listening");

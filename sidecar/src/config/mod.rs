@@ -12,6 +12,7 @@ mod schema;
 mod source;
 mod units;
 mod validate;
+mod warnings;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;

@@ -1,0 +1,73 @@
+//! What is valid, and yet hardly what somebody wants.
+
+use std::collections::BTreeSet;
+
+use super::{AffinityKey, Cluster, Config, Listener};
+
+impl Config {
+    /// What is to be said about it when it is checked and when it is run.
+    pub fn warnings(&self) -> Vec<String> {
+        self.listeners.iter().flat_map(|listener| self.indistinct_clients(listener)).collect()
+    }
+
+    /// Clients of a listener that only this machine reaches have one address, or none: they are
+    /// told apart by what others say of them, or not at all.
+    fn indistinct_clients(&self, listener: &Listener) -> Vec<String> {
+        if !listener.listen.is_local() {
+            return Vec::new();
+        }
+        let reached: BTreeSet<&str> = listener.routes.iter().map(|route| &*route.cluster).collect();
+        let of_cluster = |cluster: &Cluster| {
+            format!(
+                "listeners.{}: cluster `{}` tells clients apart by \"source_ip\", and all that \
+                 connect to {} look the same unless requests have an X-Forwarded-For",
+                listener.name, cluster.name, listener.listen
+            )
+        };
+        let clusters = self.clusters.iter().filter(|cluster| reached.contains(&*cluster.name));
+        clusters
+            .filter(|cluster| matches!(cluster.affinity.key, AffinityKey::SourceIp { .. }))
+            .map(|cluster| of_cluster(cluster))
+            .collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use crate::config::load_text;
+
+    fn warnings(listen: &str, by: &str) -> Vec<String> {
+        let text = format!(
+            "[listeners.web]\nlisten = \"{listen}\"\n\
+             routes = [{{ path_prefix = \"/a\", cluster = \"api\" }}, {{ cluster = \"api\" }}]\n\
+             [clusters.api.discovery]\nsource = \"static\"\nendpoints = []\n\
+             [clusters.api.affinity]\nby = \"{by}\"\n"
+        );
+        load_text(Path::new("test.toml"), &text).unwrap().config.warnings()
+    }
+
+    #[test]
+    fn affinity_by_an_address_that_all_clients_share_is_warned_of_once() {
+        for listen in ["127.0.0.1:80", "[::1]:80", "[::ffff:127.0.0.1]:80", "unix:/web.sock"] {
+            let said = warnings(listen, "source_ip");
+            assert_eq!(said.len(), 1, "{said:?}");
+            assert!(said[0].starts_with("listeners.web: cluster `api` "), "{said:?}");
+            assert!(said[0].contains(listen), "{said:?}");
+        }
+    }
+
+    #[test]
+    fn others_are_not_warned_of() {
+        for (listen, by) in [
+            ("0.0.0.0:80", "source_ip"),
+            ("10.0.0.1:80", "source_ip"),
+            ("127.0.0.1:80", "header"),
+            ("127.0.0.1:80", "cookie"),
+            ("127.0.0.1:80", "none"),
+        ] {
+            assert_eq!(warnings(listen, by), [""; 0], "{listen} by {by}");
+        }
+    }
+}
