@@ -1,4 +1,11 @@
 //! Clients that stay at their backends: by cookies, by keys that are hashed, by keys that are
 //! learned.
 
+mod attempts;
 mod check;
+mod cookies;
+mod forged;
+mod keys;
+mod learned;
+mod restarts;
+mod world;
