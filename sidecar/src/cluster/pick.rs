@@ -6,8 +6,9 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::backend::{Backend, PENALTY};
+use super::lead::{Key, Lead};
 use super::{Cluster, Event, Snapshot};
-use crate::balancer::{Balancer, Bound, hash};
+use crate::balancer::Balancer;
 use crate::telemetry::metrics::Outcome;
 
 /// How often a pick looks for a backend with room.
@@ -35,28 +36,6 @@ pub struct Wish<'a> {
     pub now: Instant,
 }
 
-/// What keeps a client at a backend.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Key {
-    None,
-    /// The name that a cookie has for the backend.
-    Tag(u64),
-    /// The hash of a key that leads to the backend it was given first.
-    Learned(u64),
-    /// The hash of a key that leads to a backend by itself.
-    Hashed(u64),
-}
-
-impl Key {
-    pub fn learned(key: &[u8]) -> Self {
-        Self::Learned(hash(key))
-    }
-
-    pub fn hashed(key: &[u8]) -> Self {
-        Self::Hashed(hash(key))
-    }
-}
-
 /// Why there is nobody to pick.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum NoPick {
@@ -74,8 +53,7 @@ impl Picker {
         Self { cluster, snapshot: Arc::default(), balancer, rng }
     }
 
-    /// A backend from the current snapshot: where the key leads always, one on trial, one that
-    /// stands in for the key's own, or the policy's. `connects` says whether there is, or may be,
+    /// A backend from the current snapshot: the one of the key, one on trial, or the policy's. `connects` says whether there is, or may be,
     /// a connection to a backend; it is asked only where something is bounded.
     pub fn pick(
         &mut self,
@@ -83,25 +61,25 @@ impl Picker {
         connects: impl Fn(&Backend) -> bool,
     ) -> Result<Pick, NoPick> {
         self.follow();
-        let home = self.home(&wish);
-        let bound = self.is_bound(&wish, home);
-        if let Some(place) = home.filter(|place| self.may_go_home(*place, &wish, bound)) {
-            match begin(&self.snapshot, place, &wish, &connects) {
-                Some(pick) => return Ok(pick.staying(true)),
-                None if bound => return Err(NoPick::Full),
-                None => {}
+        let strict = self.cluster.settings.affinity.strict;
+        let (home, next) = match Lead::of(&self.cluster, &self.snapshot, &wish) {
+            Lead::Nowhere => (None, None),
+            Lead::Home(place) => match begin(&self.snapshot, place, &wish, &connects) {
+                Some(mut pick) => {
+                    pick.stayed = true;
+                    return Ok(pick);
+                }
+                None if strict => return Err(NoPick::Full),
+                None => (None, None),
+            },
+            Lead::Away { home, .. } if strict => {
+                return self.on_trial(&wish, home, false).ok_or_else(|| self.nobody());
             }
-        }
-        if let Some((place, pick)) = self.on_trial(&wish, if bound { home } else { None }) {
-            return Ok(pick.staying(home == Some(place)));
-        }
-        if bound {
-            return Err(NoPick::NoEligibleBackend);
-        }
-        match self.stand_in(&wish, &connects) {
-            Some(pick) => Ok(pick),
-            None => self.by_policy(&wish, connects),
-        }
+            Lead::Away { home, next } => (home, next),
+        };
+        self.on_trial(&wish, home, true)
+            .or_else(|| next.and_then(|place| begin(&self.snapshot, place, &wish, &connects)))
+            .map_or_else(|| self.by_policy(&wish, connects), Ok)
     }
 
     /// The snapshot that picks are made from.
@@ -123,79 +101,15 @@ impl Picker {
         self.snapshot = Arc::clone(&current);
     }
 
-    /// Where the key always leads.
-    fn home(&self, wish: &Wish<'_>) -> Option<usize> {
-        let snapshot = &self.snapshot;
-        let id = match wish.key {
-            Key::None => return None,
-            Key::Tag(tag) => return snapshot.find_tag(tag),
-            Key::Learned(hash) => self.cluster.learned.as_ref()?.get(hash, wish.now)?,
-            Key::Hashed(hash) => {
-                let keyed = snapshot.keyed.as_ref()?;
-                keyed.ids[keyed.table.lookup(hash)?]
-            }
-        };
-        snapshot.find(id)
-    }
-
-    /// Whether the key leads home or nowhere. A name that no backend has leads nowhere; a key that
-    /// has no home yet may get one.
-    fn is_bound(&self, wish: &Wish<'_>, home: Option<usize>) -> bool {
-        self.cluster.settings.affinity.strict
-            && match wish.key {
-                Key::None => false,
-                Key::Tag(_) => true,
-                Key::Learned(_) | Key::Hashed(_) => home.is_some(),
-            }
-    }
-
-    fn may_go_home(&self, place: usize, wish: &Wish<'_>, bound: bool) -> bool {
-        let snapshot = &self.snapshot;
-        let fresh = !wish.tried.contains(&snapshot.entries[place].backend.id);
-        fresh
-            && match wish.key {
-                // A hash does not tell those who were there before from those who are new, so it
-                // leads to where new work may go, and no further than the bound on loads allows.
-                Key::Hashed(_) => {
-                    let bounded = self.cluster.settings.affinity.bounded_load.is_some();
-                    snapshot.candidates.has(place) && (bound || !bounded)
-                }
-                _ => snapshot.may_stay(place),
-            }
-    }
-
-    /// The next one in the order of a hashed key that may be used, its own included where loads
-    /// are bounded.
-    fn stand_in(&self, wish: &Wish<'_>, connects: &impl Fn(&Backend) -> bool) -> Option<Pick> {
-        let Key::Hashed(hash) = wish.key else { return None };
-        let snapshot = &self.snapshot;
-        let keyed = snapshot.keyed.as_ref()?;
-        let place = |member: usize| snapshot.find(keyed.ids[member]);
-        let usable = |member: usize| {
-            let fresh = !wish.tried.contains(&keyed.ids[member]);
-            fresh && place(member).is_some_and(|place| snapshot.candidates.has(place))
-        };
-        let member = match self.cluster.settings.affinity.bounded_load {
-            None => keyed.table.pick(hash, usable),
-            Some(percent) => {
-                let load = |member: usize| {
-                    place(member).map_or(0, |place| snapshot.entries[place].backend.in_flight())
-                };
-                keyed.table.pick_bounded(hash, usable, load, bound(snapshot, percent))
-            }
-        }?;
-        let stayed = keyed.table.lookup(hash) == Some(member);
-        Some(begin(snapshot, place(member)?, wish, connects)?.staying(stayed))
-    }
-
-    /// An ejected backend whose time is over, for one of those who would otherwise go elsewhere;
-    /// `only`: for one who may go nowhere but there.
-    fn on_trial(&self, wish: &Wish<'_>, only: Option<usize>) -> Option<(usize, Pick)> {
+    /// An ejected backend whose time is over, for one of those who would otherwise go elsewhere:
+    /// the one with the id `home`, or with `others` any.
+    fn on_trial(&self, wish: &Wish<'_>, home: Option<u64>, others: bool) -> Option<Pick> {
         let trials = &self.snapshot.candidates.trials;
         if trials.is_empty() || !wish.tried.is_empty() {
             return None;
         }
         let backend = |index: usize| &self.snapshot.entries[index].backend;
+        let is_home = |index: usize| home == Some(backend(index).id);
         let overdue = |index: usize| {
             let ejection = self.snapshot.entries[index].ejection;
             let base = self.cluster.settings.outlier.as_ref().map(|rules| rules.base_ejection);
@@ -204,13 +118,14 @@ impl Picker {
         let index = trials
             .iter()
             .copied()
-            .filter(|index| only.is_none_or(|only| only == *index))
+            .filter(|index| others || is_home(*index))
             // Where nothing could be repeated nobody would ever be found to have recovered.
             .find(|index| (wish.replayable || overdue(*index)) && backend(*index).begin_trial())?;
         match begin(&self.snapshot, index, wish, &Backend::may_connect) {
             Some(mut pick) => {
                 pick.trial = Some(Arc::clone(&self.cluster));
-                Some((index, pick))
+                pick.stayed = is_home(index);
+                Some(pick)
             }
             None => {
                 backend(index).end_trial();
@@ -249,10 +164,16 @@ impl Picker {
             picked = self.balancer.pick_other(&candidates.weights, in_flight, ewma, out, rng);
         }
         Err(match (0..candidates.ids.len()).all(tried) {
+            true => self.nobody(),
             false => NoPick::Full,
-            true if snapshot.is_empty() => NoPick::NoBackend,
-            true => NoPick::NoEligibleBackend,
         })
+    }
+
+    fn nobody(&self) -> NoPick {
+        match self.snapshot.is_empty() {
+            true => NoPick::NoBackend,
+            false => NoPick::NoEligibleBackend,
+        }
     }
 }
 
@@ -271,24 +192,12 @@ fn begin(
     begun.then(|| Pick::new(Arc::clone(backend), wish.now))
 }
 
-/// What a backend may have of the load of all that may be used.
-fn bound(snapshot: &Snapshot, percent: u16) -> Bound {
-    let backends = || snapshot.candidates.indices.iter().map(|i| &snapshot.entries[*i].backend);
-    // Whose weight is 0 counts as 1 in a table.
-    let weight = |backend: &Arc<Backend>| u64::from(backend.endpoint.weight.max(1));
-    Bound {
-        total_load: backends().map(|backend| u64::from(backend.in_flight())).sum(),
-        total_weight: backends().map(weight).sum(),
-        factor_percent: u32::from(percent),
-    }
-}
-
 /// A backend that one attempt is using: counted in flight until it is dropped, and then with
 /// what came of it.
 #[derive(Debug)]
 pub struct Pick {
     pub backend: Arc<Backend>,
-    /// Whether it is where the key always leads.
+    /// Whether it is where the key belongs.
     pub stayed: bool,
     outcome: Outcome,
     started: Instant,
@@ -312,11 +221,6 @@ impl Pick {
             waits: true,
             trial: None,
         }
-    }
-
-    fn staying(mut self, stayed: bool) -> Self {
-        self.stayed = stayed;
-        self
     }
 
     /// Whether all of the request was sent: only then is an answer waited for.

@@ -6,8 +6,9 @@ use std::sync::Arc;
 
 use outrigger_tests::backend::{Backend, full};
 use outrigger_tests::sidecar::Sidecar;
-use outrigger_tests::{eventually, secs};
+use outrigger_tests::{eventually, millis, secs};
 use tokio::sync::Semaphore;
+use tokio::time::Instant;
 
 use crate::world::{Caller, backends, sticky};
 
@@ -83,6 +84,36 @@ async fn only_the_keys_of_a_dead_backend_move_and_they_come_back() {
     all[1] = Backend::at(address).await;
     sidecar.until_state("api", &dead, "ready", secs(10)).await;
     assert_eq!(homes(sidecar.web(), "x-tenant", &keys).await, before);
+}
+
+/// Where every request has a key nobody comes by chance who could find out that an ejected backend
+/// has recovered: one of those who belong there does.
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn keys_come_back_to_a_backend_that_was_ejected() {
+    let all: [Backend; 3] = backends().await;
+    let brief = "[clusters.api.outlier]\nbase_ejection = \"1s\"\n";
+    let sidecar = Sidecar::start(&(sticky(&all, BY_TENANT) + brief)).await;
+    let mut caller = Caller::new(sidecar.web()).await;
+    let ours = [("x-tenant", "ours")];
+    let home = caller.get(&ours).await.backend;
+    let own = all.iter().find(|backend| backend.name() == home).unwrap();
+    own.kill();
+    for _ in 0..3 {
+        assert_eq!(caller.get(&ours).await.status, 200);
+    }
+    sidecar.until_state("api", &home, "ejected", secs(5)).await;
+    let _back = Backend::at(own.address).await;
+    let end = Instant::now() + secs(20);
+    loop {
+        let visit = caller.get(&ours).await;
+        assert_eq!(visit.status, 200);
+        if visit.backend == home {
+            break;
+        }
+        assert!(Instant::now() < end, "it stays away");
+        tokio::time::sleep(millis(20)).await;
+    }
+    sidecar.until_state("api", &home, "ready", secs(5)).await;
 }
 
 /// One key that everybody has, and requests that all wait.

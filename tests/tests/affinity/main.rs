@@ -8,4 +8,5 @@ mod forged;
 mod keys;
 mod learned;
 mod restarts;
+mod strict;
 mod world;

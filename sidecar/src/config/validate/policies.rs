@@ -94,6 +94,10 @@ impl Judge {
             let message = "only hashed keys take it: by \"header\" or \"source_ip\", not learned";
             return self.fault(path.key("bounded_load"), message);
         }
+        if affinity.bounded_load.is_some() && affinity.strict {
+            let message = "strict = true leaves nobody to share the load with";
+            return self.fault(path.key("bounded_load"), message);
+        }
         Some(affinity)
     }
 
