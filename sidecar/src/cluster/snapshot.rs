@@ -96,10 +96,11 @@ impl Entry {
         self.state() == State::Ready
     }
 
-    /// Whether work whose affinity names it may arrive.
+    /// Whether work whose affinity names it may arrive. That it has not been probed yet says
+    /// nothing against it: it is this sidecar that is new, or its work is known from another one.
     fn takes_affinity(&self) -> bool {
         let stays = self.leaving.is_none_or(|leaving| leaving.keeps_affinity);
-        stays && self.probe == Verdict::Healthy && self.ejection.is_none() && !self.stalled
+        stays && self.probe != Verdict::Unhealthy && self.ejection.is_none() && !self.stalled
     }
 }
 

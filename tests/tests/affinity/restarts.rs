@@ -2,11 +2,12 @@
 
 use std::path::{Path, PathBuf};
 
-use outrigger_tests::backend::Backend;
+use outrigger_tests::backend::{Backend, config, full};
 use outrigger_tests::bind::{Bind, SERVICE, ZONE, srv};
 use outrigger_tests::sidecar::Sidecar;
 use outrigger_tests::{secs, tool};
 use tokio::process::Command;
+use tokio::sync::watch;
 use tokio::time::Instant;
 
 use crate::world::{BY_COOKIE, Browser, Caller, backends, sticky};
@@ -119,6 +120,43 @@ async fn a_backend_that_drains_keeps_its_clients_and_gets_no_others() {
     let moved = browser.visit().await;
     assert!(moved.backend != home && moved.set.is_some(), "{moved:?}");
     assert_eq!(browser.stays(20).await, moved.backend);
+}
+
+/// After a restart some backends have passed their first probe and others have not, for no fault
+/// of theirs: their clients must not be moved for that.
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn clients_stay_with_backends_that_a_new_sidecar_has_not_probed_yet() {
+    let (release, released) = watch::channel(true);
+    let held = Backend::answering(move |request| {
+        let mut released = released.clone();
+        async move {
+            if request.uri().path() == "/health" {
+                let _ = released.wait_for(|released| *released).await;
+            }
+            http::Response::new(full("hello"))
+        }
+    })
+    .await;
+    let prompt = Backend::start().await;
+    let dir = tempfile::tempdir().unwrap();
+    let config = config(&[held.address, prompt.address], BY_COOKIE)
+        + "[clusters.api.health]\nprobe = \"http\"\npath = \"/health\"\ntimeout = \"30s\"\n"
+        + &format!("[runtime]\nstate_dir = {:?}\n", dir.path().display().to_string());
+    let mut sidecar = Sidecar::ready(&config).await;
+    let browser = Browser::of(sidecar.web(), &held).await;
+    assert_eq!(sidecar.stop().await, 0);
+
+    release.send(false).unwrap();
+    let sidecar = Sidecar::start(&config).await;
+    sidecar.until_state("api", &prompt.name(), "ready", secs(5)).await;
+    sidecar.until_state("api", &held.name(), "pending", secs(5)).await;
+    let mut browser = browser.goes_to(sidecar.web()).await;
+    assert_eq!(browser.stays(20).await, held.name());
+    // Others are sent to whoever has passed.
+    let mut newcomers = Caller::new(sidecar.web()).await;
+    for _ in 0..10 {
+        assert_eq!(newcomers.get(&[]).await.backend, prompt.name());
+    }
 }
 
 const OLD: &str = "the old secret, which is long enough";

@@ -105,6 +105,17 @@ impl Browser {
         Self { caller: Caller::new(address).await, cookie: None }
     }
 
+    /// One that belongs to this backend.
+    pub async fn of(address: SocketAddr, backend: &Backend) -> Self {
+        for _ in 0..100 {
+            let mut browser = Self::new(address).await;
+            if browser.visit().await.backend == backend.name() {
+                return browser;
+            }
+        }
+        panic!("{} answers nobody", backend.name());
+    }
+
     pub async fn visit(&mut self) -> Visit {
         let visit = match &self.cookie {
             Some(value) => self.caller.with_cookie(value).await,
