@@ -1,6 +1,7 @@
 //! Affinity where a request is tried more than once.
 
-use outrigger_tests::backend::{Backend, RawBackend, config, full, unused_port};
+use outrigger_tests::backend::{Backend, RawBackend, config, full, serve, unused_port};
+use outrigger_tests::raw::Raw;
 use outrigger_tests::sidecar::Sidecar;
 
 use crate::world::{BY_COOKIE, Browser, Caller};
@@ -35,4 +36,45 @@ async fn a_cookie_is_of_the_backend_that_answered_and_never_of_one_that_failed()
     let sidecar = Sidecar::start(&config(&[mute.address, unused_port()], BY_COOKIE)).await;
     let failed = Caller::new(sidecar.web()).await.get(&[]).await;
     assert!(failed.status >= 500 && failed.set.is_none(), "{failed:?}");
+}
+
+/// Backends that close a kept connection just as the next request comes.
+async fn hasty() -> (std::net::SocketAddr, tokio::task::JoinHandle<()>) {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let answer = format!("HTTP/1.1 200 OK\r\nX-Backend: {address}\r\nContent-Length: 0\r\n\r\n");
+    let task = serve(listener, move |stream| {
+        let answer = answer.clone();
+        async move {
+            let mut raw = Raw::from(stream);
+            if raw.request().await.is_some() {
+                raw.send(answer).await;
+                raw.request().await;
+            }
+        }
+    });
+    (address, task)
+}
+
+/// That says nothing about the backend: the client is not moved for it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn a_kept_connection_that_was_closed_moves_nobody() {
+    let (a, b) = (hasty().await, hasty().await);
+    for affinity in [BY_COOKIE, "[clusters.api.affinity]\nby = \"header\"\nlearned = true\n"] {
+        let sidecar =
+            Sidecar::start(&(config(&[a.0, b.0], affinity) + "[runtime]\nworkers = 1\n")).await;
+        let mut caller = Caller::new(sidecar.web()).await;
+        let first = caller.get(&[("x-outrigger-affinity", "someone")]).await;
+        let cookie = first.set.clone().unwrap_or_default();
+        let cookie = cookie.split(';').next().unwrap();
+        for _ in 0..20 {
+            let visit =
+                caller.get(&[("x-outrigger-affinity", "someone"), ("cookie", cookie)]).await;
+            assert_eq!((visit.status, &visit.backend), (200, &first.backend));
+            assert_eq!(visit.set, None);
+        }
+        let retries = sidecar.metric("outrigger_retries_total", &[("result", "success")]).await;
+        assert!(retries >= 5.0, "only {retries} kept connections were met");
+    }
+    drop((a.1, b.1));
 }
