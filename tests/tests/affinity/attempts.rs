@@ -1,6 +1,7 @@
 //! Affinity where a request is tried more than once.
 
 use outrigger_tests::backend::{Backend, RawBackend, config, full, serve, unused_port};
+use outrigger_tests::millis;
 use outrigger_tests::raw::Raw;
 use outrigger_tests::sidecar::Sidecar;
 
@@ -77,4 +78,31 @@ async fn a_kept_connection_that_was_closed_moves_nobody() {
         assert!(retries >= 5.0, "only {retries} kept connections were met");
     }
     drop((a.1, b.1));
+}
+
+/// A second backend would not know the client, and the client would be moved because of one late
+/// answer.
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn a_client_that_stays_is_not_hedged() {
+    let slow = Backend::answering(|_| async {
+        tokio::time::sleep(millis(200)).await;
+        http::Response::new(full("slow"))
+    })
+    .await;
+    let fast = Backend::start().await;
+    let dir = tempfile::tempdir().unwrap();
+    let state = format!("[runtime]\nstate_dir = {:?}\n", dir.path().display().to_string());
+    let config = config(&[slow.address, fast.address], BY_COOKIE) + &state;
+    let plain = Sidecar::start(&config).await;
+    let browser = Browser::of(plain.web(), &slow).await;
+
+    let hedge = "[clusters.api.retry]\nhedge_after = \"20ms\"\nbudget = \"100%\"\n";
+    let hedging = Sidecar::start(&(config + hedge)).await;
+    let mut newcomer = Browser::new(hedging.web()).await;
+    for _ in 0..4 {
+        newcomer.cookie = None;
+        assert_eq!(newcomer.visit().await.backend, fast.name());
+    }
+    let mut browser = browser.goes_to(hedging.web()).await;
+    assert_eq!(browser.stays(4).await, slow.name());
 }

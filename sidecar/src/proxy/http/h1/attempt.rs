@@ -83,7 +83,7 @@ pub(super) async fn attempt<'a>(
     let patience = patience(&work, attempts);
     app.upstream.set(patience);
     let mut attempt = Attempt::start(app, plan, work, connection, patience);
-    if let Some(after) = hedge::delay(plan, attempts) {
+    if let Some(after) = hedge::delay(plan, &attempt, attempts) {
         return Box::pin(hedge::race(app, plan, attempt, attempts, answer, after)).await;
     }
     let ended = attempt.answer(app, plan, attempts, answer).await;
@@ -134,6 +134,11 @@ impl<'a> Attempt<'a> {
     /// The id of its backend.
     pub(super) fn backend(&self) -> u64 {
         self.work.pick.backend.id
+    }
+
+    /// Whether its backend is the one where the request belongs.
+    pub(super) fn belongs(&self) -> bool {
+        self.work.pick.stayed
     }
 
     /// Sends the request and reads up to the head of the final answer; interim ones are relayed.

@@ -22,11 +22,16 @@ use crate::cluster::{Key, Wish};
 use crate::telemetry::metrics::Outcome;
 use crate::upstream::{Connection, Seat, Work};
 
-/// When a second backend is to be asked, if one is.
-pub(super) fn delay(plan: &Plan<'_>, attempts: &Attempts<'_>) -> Option<Duration> {
+/// When a second backend is to be asked, if one is. Whoever belongs to the first waits for it: the
+/// second does not know the client, and would keep it from then on.
+pub(super) fn delay(
+    plan: &Plan<'_>,
+    first: &Attempt<'_>,
+    attempts: &Attempts<'_>,
+) -> Option<Duration> {
     let after = plan.decision.destination.cluster.settings().retry.hedge_after?;
-    let may_be = plan.repeatable && plan.has_no_body() && attempts.may_follow();
-    may_be.then_some(after)
+    let harmless = plan.repeatable && plan.has_no_body() && !first.belongs();
+    (harmless && attempts.may_follow()).then_some(after)
 }
 
 /// Waits for the answer of `first`, and after a while for that of another backend too.
