@@ -131,6 +131,32 @@ async fn an_expired_cookie_is_a_fresh_pick_and_a_new_cookie() {
     assert_eq!(expired, 2.0);
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn without_a_ttl_the_cookie_ends_with_the_session_of_the_browser() {
+    let all: [Backend; 2] = backends().await;
+    let dir = tempfile::tempdir().unwrap();
+    let state = format!("[runtime]\nstate_dir = {:?}\n", dir.path().display().to_string());
+    let with_ttl = Sidecar::start(&(sticky(&all, "by = \"cookie\"") + &state)).await;
+    let config = sticky(&all, "by = \"cookie\"\nttl = \"0s\"") + &state;
+    let of_session = Sidecar::start(&config).await;
+
+    let mut browser = Browser::new(of_session.web()).await;
+    let set = browser.visit().await.set.unwrap();
+    assert!(set.ends_with("; Path=/; HttpOnly; SameSite=Lax"), "{set}");
+    assert_eq!(expiry(token(&set)), Duration::ZERO);
+    browser.stays(20).await;
+
+    // A cookie from before the setting was changed is replaced by one of the other kind, either way.
+    let home = browser.visit().await.backend;
+    for (sidecar, sign) in [(&with_ttl, "; Max-Age=3600"), (&of_session, "; SameSite=Lax")] {
+        browser = browser.goes_to(sidecar.web()).await;
+        let replaced = browser.visit().await;
+        assert_eq!(replaced.backend, home);
+        assert!(replaced.set.as_ref().is_some_and(|set| set.ends_with(sign)), "{replaced:?}");
+        assert_eq!(browser.stays(20).await, home);
+    }
+}
+
 /// When a token ends, since the Unix epoch; zero: never.
 fn expiry(token: &str) -> Duration {
     secs(token.split('.').nth(2).unwrap().parse().unwrap())

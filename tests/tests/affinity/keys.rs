@@ -51,13 +51,15 @@ async fn a_key_has_the_same_backend_on_every_sidecar() {
     let hits = here.metric("outrigger_affinity_total", &[("result", "hit")]).await;
     assert_eq!(hits, 800.0);
 
-    // Without a key the policy decides.
-    let mut caller = Caller::new(here.web()).await;
-    let mut answered = BTreeSet::new();
-    for _ in 0..8 {
-        answered.insert(caller.get(&[]).await.backend);
+    // Without a key, or with an empty one, the policy decides.
+    for fields in [&[][..], &[("x-tenant", "")]] {
+        let mut caller = Caller::new(here.web()).await;
+        let mut answered = BTreeSet::new();
+        for _ in 0..8 {
+            answered.insert(caller.get(fields).await.backend);
+        }
+        assert_eq!(answered.len(), 4, "{fields:?}");
     }
-    assert_eq!(answered.len(), 4);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]

@@ -50,7 +50,9 @@ impl Affinity {
                 let named =
                     |name: &[u8], wanted: &str| name.eq_ignore_ascii_case(wanted.as_bytes());
                 let field = fields.iter().find(|field| named(field.name, name));
-                field.map_or(Self::NONE, |field| Self::by_key(field.value, *learned))
+                // An empty value tells nobody from anybody.
+                let value = field.map(|field| field.value).filter(|value| !value.is_empty());
+                value.map_or(Self::NONE, |value| Self::by_key(value, *learned))
             }
             AffinityKey::SourceIp { learned } => match client() {
                 Some(IpAddr::V4(v4)) => Self::by_key(&v4.octets(), *learned),
@@ -118,13 +120,16 @@ impl Affinity {
         }
     }
 
-    /// Whether the cookie that the client has need not be renewed yet: it is of the current secret
-    /// and less than half of its time is over.
+    /// Whether the cookie that the client has need not be renewed yet: it is of the current secret,
+    /// and less than half of its time is over, or it has no end as new ones have none.
     fn is_fresh(&self, ttl: Option<Duration>) -> bool {
         let Said::Cookie(said) = self.said else { return false };
         let left = said.expires.saturating_sub(unix_seconds());
-        let of_age = ttl.is_none_or(|ttl| left > ttl.as_secs() / 2);
-        said.key == 0 && of_age
+        let young = match ttl {
+            Some(ttl) => left > ttl.as_secs() / 2,
+            None => said.expires == 0,
+        };
+        said.key == 0 && young
     }
 }
 
