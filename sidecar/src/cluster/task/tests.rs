@@ -1,7 +1,7 @@
 //! The rules about the state of backends, without a socket or a sleep.
 
-mod judged;
-mod picks;
+mod keyed;
+mod measured;
 
 use super::*;
 use crate::balancer::Policy;
