@@ -167,7 +167,9 @@ impl ClusterTask {
     pub(super) fn next_wake(&self) -> Option<Instant> {
         let published = self.published?;
         let publish = self.changed.then_some(published + PUBLISH_EVERY);
-        let pending = (published < self.pending_until).then_some(self.pending_until);
+        // What has changed is published soon, and with it what pending backends are used for.
+        let awaited = published < self.pending_until && !self.changed;
+        let pending = awaited.then_some(self.pending_until);
         let forget = self.members.next_forgotten();
         let sweep = self.members.iter().next().map(|_| self.swept + sweep::EVERY);
         [publish, pending, forget, sweep].into_iter().flatten().min()

@@ -97,16 +97,8 @@ impl Fixture {
         Self { cluster, task, start, now: start }
     }
 
-    /// Each endpoint is `(port, weight, priority)` on 10.0.0.1.
     fn discover(&mut self, endpoints: &[(u16, u32, u16)]) {
-        let endpoint = |&(port, weight, priority): &(u16, u32, u16)| Endpoint {
-            address: Address::Tcp(([10, 0, 0, 1], port).into()),
-            target: None,
-            weight: weight * 256,
-            priority,
-        };
-        let endpoints = endpoints.iter().map(endpoint).collect();
-        self.event(Event::Discovered { at: SystemTime::UNIX_EPOCH, endpoints });
+        self.event(discovered(endpoints));
     }
 
     fn probe(&mut self, port: u16, passed: bool) {
@@ -152,6 +144,18 @@ impl Fixture {
         };
         snapshot.candidates.indices.iter().map(port).collect()
     }
+}
+
+/// Each endpoint is `(port, weight, priority)` on 10.0.0.1.
+fn discovered(endpoints: &[(u16, u32, u16)]) -> Event {
+    let endpoint = |&(port, weight, priority): &(u16, u32, u16)| Endpoint {
+        address: Address::Tcp(([10, 0, 0, 1], port).into()),
+        target: None,
+        weight: weight * 256,
+        priority,
+    };
+    let endpoints = endpoints.iter().map(endpoint).collect();
+    Event::Discovered { at: SystemTime::UNIX_EPOCH, endpoints }
 }
 
 #[test]
@@ -351,4 +355,20 @@ fn a_burst_of_changes_is_published_at_most_every_10_ms() {
     f.wait(PUBLISH_EVERY);
     assert_eq!(f.cluster.snapshot().version, version + 2);
     assert_eq!(f.backend(1).endpoint.weight, 49);
+}
+
+/// The end of the start may come when a snapshot was published a moment before.
+#[test]
+fn it_sleeps_until_there_is_something_to_do() {
+    let mut f = Fixture::new(true);
+    f.now = f.start + START_TIMEOUT - Duration::from_millis(5);
+    f.task.apply(discovered(&[(1, 1, 0)]), f.now);
+    f.task.tick(f.now);
+    f.now = f.start + START_TIMEOUT;
+    f.task.tick(f.now);
+    let published = f.now + Duration::from_millis(5);
+    assert_eq!(f.task.next_wake(), Some(published));
+    f.now = published;
+    f.task.tick(f.now);
+    assert_eq!(f.candidates(), [1]);
 }
