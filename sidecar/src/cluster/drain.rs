@@ -96,6 +96,11 @@ impl Drains {
         before > 0 && self.drains.is_empty()
     }
 
+    /// Work has ended since the last look, though none may be in flight now.
+    pub(super) fn worked(&mut self) {
+        self.quiet_since = None;
+    }
+
     /// Looks whether work is left; true when the drain has just become done.
     pub(super) fn observe(&mut self, in_flight: u32, now: Instant) -> bool {
         if self.done || !self.any() {

@@ -34,7 +34,11 @@ impl ClusterTask {
     fn observe(&mut self, now: Instant) {
         for member in self.members.iter_mut() {
             let (counts, failures) = (member.backend.counts(), member.backend.failures());
-            self.outcomes += member.record.observe(counts, failures, now);
+            let ended = member.record.observe(counts, failures, now);
+            self.outcomes += ended;
+            if ended > 0 {
+                member.drains.worked();
+            }
             if let Some(rules) = &self.cluster.settings.outlier {
                 member.record.age(rules, now);
             }

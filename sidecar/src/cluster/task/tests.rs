@@ -372,3 +372,5 @@ fn it_sleeps_until_there_is_something_to_do() {
     f.task.tick(f.now);
     assert_eq!(f.candidates(), [1]);
 }
+
+mod leaving;
