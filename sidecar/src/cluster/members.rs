@@ -102,11 +102,14 @@ impl Members {
         change
     }
 
-    /// Lets those go that discovery has dropped and that are done, and forgets who has been away
-    /// for long. True when somebody went.
+    /// Lets those go that discovery has dropped and that are done; true when somebody went. Who has
+    /// become done may be picked, for its affinity, until the snapshot that says so is out: so this
+    /// comes a sweep later, and looks once more.
     pub(super) fn release(&mut self, now: Instant) -> bool {
-        self.departed.retain(|_, (_, until)| *until > now);
-        let gone = |member: &Member| member.drains.has(Cause::Removal) && member.drains.is_done();
+        let gone = |member: &Member| {
+            let done = member.drains.has(Cause::Removal) && member.drains.is_done();
+            done && member.backend.in_flight() == 0
+        };
         if !self.iter().any(gone) {
             return false;
         }
@@ -123,6 +126,11 @@ impl Members {
             self.departed.remove(&oldest);
         }
         true
+    }
+
+    /// Forgets who has been away for long.
+    pub(super) fn forget(&mut self, now: Instant) {
+        self.departed.retain(|_, (_, until)| *until > now);
     }
 
     /// When somebody is to be forgotten.

@@ -156,7 +156,7 @@ impl ClusterTask {
         if now >= self.swept + sweep::EVERY {
             self.sweep(now);
         }
-        self.changed |= self.members.release(now);
+        self.members.forget(now);
         let due = self.published.is_none_or(|at| at + PUBLISH_EVERY <= now);
         if self.changed && due {
             self.publish(now);

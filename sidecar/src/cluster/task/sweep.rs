@@ -16,6 +16,7 @@ pub(super) const EVERY: Duration = Duration::from_millis(100);
 impl ClusterTask {
     pub(super) fn sweep(&mut self, now: Instant) {
         let since = std::mem::replace(&mut self.swept, now);
+        self.changed |= self.members.release(now);
         self.observe(now);
         self.eject_outliers(now);
         self.find_stalls(now);

@@ -34,3 +34,27 @@ fn a_drain_is_not_done_while_short_work_keeps_coming() {
     f.wait(Duration::from_millis(1200));
     assert!(f.leaving(1).unwrap().done);
 }
+
+/// Until a snapshot says that it is done, a worker may still pick it for its affinity.
+#[test]
+fn a_removed_backend_goes_with_nothing_in_flight_after_workers_were_told() {
+    let mut f = Fixture::new(false);
+    f.discover(&[(1, 1, 0), (2, 1, 0)]);
+    f.discover(&[(2, 1, 0)]);
+    let backend = f.backend(1);
+    let told = |f: &Fixture| f.leaving(1).is_some_and(|leaving| leaving.done);
+    for _ in 0..200 {
+        assert_eq!(f.task.members.iter().count(), 2);
+        if told(&f) {
+            break;
+        }
+        f.wait(PUBLISH_EVERY);
+    }
+    assert!(told(&f));
+    backend.begin();
+    f.wait(Duration::from_secs(2));
+    assert_eq!(f.task.members.iter().count(), 2);
+    backend.end(Outcome::Success, false);
+    f.wait(Duration::from_millis(200));
+    assert_eq!(f.task.members.iter().count(), 1);
+}
