@@ -40,10 +40,12 @@ pub enum Cut {
 /// The drain of a backend, as its snapshot shows it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Leaving {
+    /// The first of its causes.
     pub cause: Cause,
-    pub deadline: Instant,
-    /// Whether an order is among its causes.
+    /// Whether an order is among them, and whether discovery's removal.
     pub ordered: bool,
+    pub removed: bool,
+    pub deadline: Instant,
     /// Whether work whose affinity names it may still arrive.
     pub keeps_affinity: bool,
     pub cut: Cut,
@@ -131,7 +133,9 @@ impl Drains {
             None => Cut::Never,
         };
         let keeps_affinity = keep_affinity && !terminated && !self.done && now < deadline;
-        let (cause, ordered) = (self.drains.first()?.cause, self.has(Cause::Order));
-        Some(Leaving { cause, deadline, ordered, keeps_affinity, cut, done: self.done })
+        let cause = self.drains.first()?.cause;
+        let (ordered, removed) = (self.has(Cause::Order), self.has(Cause::Removal));
+        let done = self.done;
+        Some(Leaving { cause, ordered, removed, deadline, keeps_affinity, cut, done })
     }
 }

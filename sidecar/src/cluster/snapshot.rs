@@ -5,7 +5,7 @@ use std::time::SystemTime;
 
 use super::backend::Backend;
 use super::candidates::Candidates;
-use super::drain::{Cause, Cut, Leaving};
+use super::drain::{Cut, Leaving};
 use super::keyed::Keyed;
 use super::outlier::Ejection;
 
@@ -136,8 +136,7 @@ impl Snapshot {
 
     /// Whether discovery knows of nobody.
     pub(super) fn is_empty(&self) -> bool {
-        let removed = |leaving: Leaving| leaving.cause == Cause::Removal;
-        self.entries.iter().all(|entry| entry.leaving.is_some_and(removed))
+        self.entries.iter().all(|entry| entry.leaving.is_some_and(|leaving| leaving.removed))
     }
 
     /// Whether connections to the backend with this id may be kept for later.

@@ -1,7 +1,9 @@
 //! The rules about the state of backends, without a socket or a sleep.
 
 mod keyed;
+mod leaving;
 mod measured;
+mod picked;
 
 use super::*;
 use crate::balancer::Policy;
@@ -372,5 +374,3 @@ fn it_sleeps_until_there_is_something_to_do() {
     f.task.tick(f.now);
     assert_eq!(f.candidates(), [1]);
 }
-
-mod leaving;

@@ -5,11 +5,7 @@ use crate::cluster::{Key, NoPick, Pick, Picker, Wish};
 use crate::config::{Affinity, Limits};
 
 impl Fixture {
-    fn picker(&self) -> Picker {
-        Picker::new(Arc::clone(&self.cluster), fastrand::Rng::with_seed(7))
-    }
-
-    fn pick(&self, picker: &mut Picker, key: Key) -> Result<Pick, NoPick> {
+    fn pick_by(&self, picker: &mut Picker, key: Key) -> Result<Pick, NoPick> {
         let wish = Wish { key, tried: &[], replayable: true, now: self.now };
         picker.pick(wish, Backend::may_connect)
     }
@@ -39,7 +35,7 @@ fn by_header(settings: &mut config::Cluster, strict: bool) {
 /// A key for which this backend is home.
 fn key_of(f: &Fixture, picker: &mut Picker, port: u16) -> Key {
     let id = f.backend(port).id;
-    let leads_there = |key: &Key| f.pick(picker, *key).unwrap().backend.id == id;
+    let leads_there = |key: &Key| f.pick_by(picker, *key).unwrap().backend.id == id;
     (0..100u32).map(|n| Key::hashed(&n.to_be_bytes())).find(leads_there).unwrap()
 }
 
@@ -53,17 +49,17 @@ async fn an_ejected_backend_is_tried_by_its_own_keys() {
         let (one, two) = (key_of(&f, &mut picker, 1), key_of(&f, &mut picker, 2));
         f.fail(1, 5);
         assert_eq!(f.state(1), State::Ejected);
-        match f.pick(&mut picker, one) {
+        match f.pick_by(&mut picker, one) {
             Ok(pick) => assert!(!strict && !pick.stayed && pick.backend.id == f.backend(2).id),
             Err(none) => assert!(strict && none == NoPick::NoEligibleBackend),
         }
         f.wait(Duration::from_secs(10));
         // Whoever has a home that may be used is no guinea pig.
-        assert!(!f.pick(&mut picker, two).unwrap().is_trial());
-        let mut trial = f.pick(&mut picker, one).unwrap();
+        assert!(!f.pick_by(&mut picker, two).unwrap().is_trial());
+        let mut trial = f.pick_by(&mut picker, one).unwrap();
         assert!(trial.is_trial() && trial.stayed && trial.backend.id == f.backend(1).id);
         // One at a time.
-        assert!(f.pick(&mut picker, one).is_ok_and(|pick| !pick.is_trial()) != strict);
+        assert!(f.pick_by(&mut picker, one).is_ok_and(|pick| !pick.is_trial()) != strict);
         trial.answered(false, None);
         f.hear();
         assert_eq!(f.state(1), State::Ready);
@@ -92,8 +88,8 @@ async fn a_full_home_makes_the_strict_wait_and_others_go_elsewhere() {
         f.discover(&[(1, 1, 0), (2, 1, 0)]);
         let mut picker = f.picker();
         let key = key_of(&f, &mut picker, 1);
-        let _busy = f.pick(&mut picker, key).unwrap();
-        match f.pick(&mut picker, key) {
+        let _busy = f.pick_by(&mut picker, key).unwrap();
+        match f.pick_by(&mut picker, key) {
             Ok(pick) => assert!(!strict && pick.backend.id == f.backend(2).id),
             Err(none) => assert!(strict && none == NoPick::Full),
         }
@@ -109,10 +105,10 @@ async fn a_refused_pick_among_a_thousand_full_backends_is_cheap() {
     let endpoints: Vec<_> = (1..=1000).map(|port| (port, 1, 0)).collect();
     f.discover(&endpoints);
     let mut picker = f.picker();
-    let busy: Vec<_> = (0..1000).map(|_| f.pick(&mut picker, Key::None).unwrap()).collect();
+    let busy: Vec<_> = (0..1000).map(|_| f.pick_by(&mut picker, Key::None).unwrap()).collect();
     let started = std::time::Instant::now();
     for _ in 0..100 {
-        assert_eq!(f.pick(&mut picker, Key::None).unwrap_err(), NoPick::Full);
+        assert_eq!(f.pick_by(&mut picker, Key::None).unwrap_err(), NoPick::Full);
     }
     let took = started.elapsed() / 100;
     assert!(took < Duration::from_millis(2), "{took:?} a pick");
@@ -129,7 +125,7 @@ async fn the_first_table_is_of_those_that_may_be_used() {
     assert!(f.cluster.snapshot().keyed.is_some());
     let mut picker = f.picker();
     let mut stays = (0..50u32).map(|n| {
-        let pick = f.pick(&mut picker, Key::hashed(&n.to_be_bytes())).unwrap();
+        let pick = f.pick_by(&mut picker, Key::hashed(&n.to_be_bytes())).unwrap();
         assert_eq!(pick.backend.id, f.backend(1).id);
         pick.stayed
     });

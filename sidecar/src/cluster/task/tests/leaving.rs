@@ -54,7 +54,7 @@ fn a_removed_backend_goes_with_nothing_in_flight_after_workers_were_told() {
     backend.begin();
     f.wait(Duration::from_secs(2));
     assert_eq!(f.task.members.iter().count(), 2);
-    backend.end(Outcome::Success, false);
+    backend.end(Outcome::Success, false, true);
     f.wait(Duration::from_millis(200));
     assert_eq!(f.task.members.iter().count(), 1);
 }
