@@ -11,6 +11,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::load::Counts;
+use super::member::Member;
 use super::members::Members;
 use crate::config;
 use crate::telemetry::metrics::EjectionReason;
@@ -167,7 +168,7 @@ impl Record {
 #[derive(Debug)]
 pub(super) struct Room {
     allowed: usize,
-    /// Backends that could be used if nobody else were left.
+    /// Backends that could be used if nobody else were left, and are not stalled.
     usable: usize,
 }
 
@@ -177,19 +178,20 @@ impl Room {
         for member in members.iter().filter(|member| !member.drains.any()) {
             staying += 1;
             ejected += usize::from(member.record.ejection.is_some());
-            usable += usize::from(member.is_usable());
+            usable += usize::from(member.is_usable() && !member.stall.stalled);
         }
         let share = staying * usize::from(rules.max_ejected) / 100;
         Self { allowed: share.max(1).saturating_sub(ejected), usable }
     }
 
-    /// Whether there is room for one more of the usable ones.
-    pub(super) fn is_left(&self) -> bool {
-        self.allowed > 0 && self.usable > 1
+    /// Whether there is room for this one, which leaves somebody else.
+    pub(super) fn is_left_for(&self, member: &Member) -> bool {
+        let others = self.usable.saturating_sub(usize::from(!member.stall.stalled));
+        self.allowed > 0 && others > 0
     }
 
-    pub(super) fn take(&mut self) {
+    pub(super) fn take(&mut self, member: &Member) {
         self.allowed -= 1;
-        self.usable -= 1;
+        self.usable -= usize::from(!member.stall.stalled);
     }
 }

@@ -57,8 +57,6 @@ pub struct ClusterTask {
     shared: Shared,
     members: Members,
     ledger: Ledger,
-    /// Of all backends that there ever were.
-    outcomes: u64,
     tables: Tables,
     replies: Replies,
     answered: bool,
@@ -90,7 +88,6 @@ impl ClusterTask {
             shared,
             members: Members::default(),
             ledger: Ledger::new(now),
-            outcomes: 0,
             replies: Replies::default(),
             answered: false,
             stale_since: None,
@@ -272,7 +269,7 @@ impl ClusterTask {
         let room = Room::of(&self.members, rules);
         if let Some(member) = self.members.get_mut(id)
             && member.is_usable()
-            && room.is_left()
+            && room.is_left_for(member)
         {
             eject(&self.cluster, member, reason, rules, now);
             self.changed = true;
@@ -297,7 +294,8 @@ impl ClusterTask {
             let (cluster, backend) = (self.cluster.name(), &member.backend.name);
             tracing::info!(cluster, %backend, "recovered from its ejection");
             self.changed = true;
-        } else {
+        } else if !member.drains.any() {
+            // Who drains may not be ejected; it is tried again should it be back.
             member.record.ejection = None;
             self.eject(id, EjectionReason::Trial, now);
             self.changed = true;

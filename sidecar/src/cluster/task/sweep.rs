@@ -9,6 +9,7 @@ use super::{ClusterTask, eject};
 use crate::cluster::member::Member;
 use crate::cluster::outlier::{Room, Tally};
 use crate::cluster::slow_start;
+use crate::cluster::snapshot::Verdict;
 use crate::telemetry::metrics::{DrainResult, EjectionReason};
 
 pub(super) const EVERY: Duration = Duration::from_millis(100);
@@ -17,7 +18,7 @@ impl ClusterTask {
     pub(super) fn sweep(&mut self, now: Instant) {
         let since = std::mem::replace(&mut self.swept, now);
         self.changed |= self.members.release(now);
-        self.observe(now);
+        let ended = self.observe(now);
         self.eject_outliers(now);
         self.find_stalls(now);
         self.finish_drains(now);
@@ -29,14 +30,16 @@ impl ClusterTask {
                 || passed(member.drains.deadline())
         });
         let retry = &self.cluster.settings.retry;
-        self.ledger.refill(&self.cluster.budget, retry, self.outcomes, now);
+        self.ledger.refill(&self.cluster.budget, retry, ended, now);
     }
 
-    fn observe(&mut self, now: Instant) {
+    /// Looks at what backends have counted; how many attempts have ended since the last time.
+    fn observe(&mut self, now: Instant) -> u64 {
+        let mut all_ended = 0;
         for member in self.members.iter_mut() {
             let (counts, failures) = (member.backend.counts(), member.backend.failures());
             let ended = member.record.observe(counts, failures, now);
-            self.outcomes += ended;
+            all_ended += ended;
             if ended > 0 {
                 member.drains.worked();
             }
@@ -49,6 +52,7 @@ impl ClusterTask {
                 self.changed = true;
             }
         }
+        all_ended
     }
 
     fn eject_outliers(&mut self, now: Instant) {
@@ -66,12 +70,11 @@ impl ClusterTask {
         };
         let mut room = Room::of(&self.members, rules);
         for member in self.members.iter_mut().filter(|member| member.is_usable()) {
-            if !room.is_left() {
-                break;
-            }
-            if let Some(reason) = reason(member) {
+            if let Some(reason) = reason(member)
+                && room.is_left_for(member)
+            {
+                room.take(member);
                 eject(&cluster, member, reason, rules, now);
-                room.take();
                 self.changed = true;
             }
         }
@@ -117,8 +120,10 @@ impl ClusterTask {
         self.grown = now;
         self.changed |= !window.is_zero();
         for member in self.members.iter_mut() {
-            member.growing_since =
-                member.growing_since.filter(|since| now.duration_since(*since) < window);
+            // Who waits for its first verdict has not begun.
+            let waits = member.verdict == Verdict::Pending;
+            let grows = |since: &Instant| waits || now.duration_since(*since) < window;
+            member.growing_since = member.growing_since.filter(grows);
         }
     }
 }

@@ -1,5 +1,6 @@
 //! The rules about the state of backends, without a socket or a sleep.
 
+mod judged;
 mod keyed;
 mod leaving;
 mod measured;
@@ -7,6 +8,7 @@ mod picked;
 
 use super::*;
 use crate::balancer::Policy;
+use crate::cluster::affinity::Keyring;
 use crate::cluster::members::REMEMBER;
 use crate::cluster::{Backend, State};
 use crate::config::{
@@ -94,7 +96,9 @@ impl Fixture {
         };
         change(&mut settings);
         let metrics = Metrics::new().unwrap();
-        let (cluster, task) = Cluster::new(Arc::new(settings), START_TIMEOUT, &metrics, None);
+        let keyring = Keyring::parse(b"a secret that no one but tests know").unwrap();
+        let keyring = Some(keyring.into());
+        let (cluster, task) = Cluster::new(Arc::new(settings), START_TIMEOUT, &metrics, keyring);
         let start = task.pending_until - START_TIMEOUT;
         Self { cluster, task, start, now: start }
     }

@@ -49,11 +49,6 @@ pub fn set_cookie(out: &mut Vec<u8>, name: &str, token: &str, max_age: Option<u6
     }
 }
 
-/// Writes a `Set-Cookie` field that has browsers forget the cookie.
-pub fn delete_cookie(out: &mut Vec<u8>, name: &str, secure: bool) {
-    set_cookie(out, name, "", Some(0), secure);
-}
-
 /// The cookies of one field with the white space around them, those that are nothing else
 /// included.
 fn cookies(field: &[u8]) -> impl Iterator<Item = &[u8]> {
@@ -174,8 +169,5 @@ mod tests {
             set(Some(3600), true),
             "LB=v1.x; Path=/; HttpOnly; SameSite=Lax; Max-Age=3600; Secure"
         );
-        let mut out = Vec::new();
-        delete_cookie(&mut out, "LB", false);
-        assert_eq!(out, b"LB=; Path=/; HttpOnly; SameSite=Lax; Max-Age=0");
     }
 }

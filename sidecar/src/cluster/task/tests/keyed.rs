@@ -16,14 +16,7 @@ impl Fixture {
             assert!(backend.begin());
             backend.end(Outcome::Reset, false, true);
         }
-        self.hear();
-    }
-
-    /// Takes in what was sent to the task.
-    fn hear(&mut self) {
-        while let Ok(event) = self.task.inbox.try_recv() {
-            self.event(event);
-        }
+        self.deliver();
     }
 }
 
@@ -61,7 +54,7 @@ async fn an_ejected_backend_is_tried_by_its_own_keys() {
         // One at a time.
         assert!(f.pick_by(&mut picker, one).is_ok_and(|pick| !pick.is_trial()) != strict);
         trial.answered(false, None);
-        f.hear();
+        f.deliver();
         assert_eq!(f.state(1), State::Ready);
     }
 }

@@ -58,3 +58,22 @@ fn a_removed_backend_goes_with_nothing_in_flight_after_workers_were_told() {
     f.wait(Duration::from_millis(200));
     assert_eq!(f.task.members.iter().count(), 1);
 }
+
+#[test]
+fn who_comes_back_does_not_bring_the_retries_for_its_past_requests() {
+    let mut f = Fixture::with(false, |settings| settings.retry.min_per_second = 0);
+    f.discover(&[(1, 1, 0), (2, 1, 0)]);
+    let backend = f.backend(1);
+    for _ in 0..1000 {
+        backend.begin();
+        backend.answered(Duration::from_millis(1), None, true, f.now);
+        backend.end(Outcome::Success, true, false);
+    }
+    f.wait(Duration::from_millis(200));
+    assert!(f.cluster.budget.take());
+    f.discover(&[(2, 1, 0)]);
+    f.wait(Duration::from_secs(20));
+    f.discover(&[(1, 1, 0), (2, 1, 0)]);
+    f.wait(Duration::from_millis(200));
+    assert!(!f.cluster.budget.take());
+}
