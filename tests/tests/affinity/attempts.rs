@@ -80,24 +80,29 @@ async fn a_kept_connection_that_was_closed_moves_nobody() {
     drop((a.1, b.1));
 }
 
+/// A backend that takes 200 ms for everything.
+async fn slow() -> Backend {
+    Backend::answering(|_| async {
+        tokio::time::sleep(millis(200)).await;
+        http::Response::new(full("slow"))
+    })
+    .await
+}
+
+const HEDGE: &str = "[clusters.api.retry]\nhedge_after = \"20ms\"\nbudget = \"100%\"\n";
+
 /// A second backend would not know the client, and the client would be moved because of one late
 /// answer.
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
 async fn a_client_that_stays_is_not_hedged() {
-    let slow = Backend::answering(|_| async {
-        tokio::time::sleep(millis(200)).await;
-        http::Response::new(full("slow"))
-    })
-    .await;
-    let fast = Backend::start().await;
+    let (slow, fast) = (slow().await, Backend::start().await);
     let dir = tempfile::tempdir().unwrap();
     let state = format!("[runtime]\nstate_dir = {:?}\n", dir.path().display().to_string());
     let config = config(&[slow.address, fast.address], BY_COOKIE) + &state;
     let plain = Sidecar::start(&config).await;
     let browser = Browser::of(plain.web(), &slow).await;
 
-    let hedge = "[clusters.api.retry]\nhedge_after = \"20ms\"\nbudget = \"100%\"\n";
-    let hedging = Sidecar::start(&(config + hedge)).await;
+    let hedging = Sidecar::start(&(config + HEDGE)).await;
     let mut newcomer = Browser::new(hedging.web()).await;
     for _ in 0..4 {
         newcomer.cookie = None;
@@ -105,4 +110,31 @@ async fn a_client_that_stays_is_not_hedged() {
     }
     let mut browser = browser.goes_to(hedging.web()).await;
     assert_eq!(browser.stays(4).await, slow.name());
+}
+
+/// A hashed key leads to the same backend the next time, whoever was faster once.
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn hashed_keys_are_hedged_unless_they_are_strict() {
+    let (slow, fast) = (slow().await, Backend::start().await);
+    let key = |i: usize| format!("key {i}");
+    let by_header = "[clusters.api.affinity]\nby = \"header\"\n";
+    let plain = config(&[slow.address, fast.address], by_header);
+    let sidecar = Sidecar::start(&plain).await;
+    let mut caller = Caller::new(sidecar.web()).await;
+    let mut slow_keys = Vec::new();
+    for i in 0..20 {
+        if caller.get(&[("x-outrigger-affinity", &key(i))]).await.backend == slow.name() {
+            slow_keys.push(key(i));
+        }
+    }
+    assert!(!slow_keys.is_empty());
+    let strict = plain.replace(by_header, &format!("{by_header}strict = true\n"));
+    for (config, answers) in [(&plain, &fast), (&strict, &slow)] {
+        let hedging = Sidecar::start(&(config.clone() + HEDGE)).await;
+        let mut caller = Caller::new(hedging.web()).await;
+        for key in slow_keys.iter().take(3) {
+            let visit = caller.get(&[("x-outrigger-affinity", key)]).await;
+            assert_eq!((visit.status, visit.backend), (200, answers.name()));
+        }
+    }
 }

@@ -22,16 +22,22 @@ use crate::cluster::{Key, Wish};
 use crate::telemetry::metrics::Outcome;
 use crate::upstream::{Connection, Seat, Work};
 
-/// When a second backend is to be asked, if one is. Whoever belongs to the first waits for it: the
-/// second does not know the client, and would keep it from then on.
+/// When a second backend is to be asked, if one is.
 pub(super) fn delay(
     plan: &Plan<'_>,
     first: &Attempt<'_>,
     attempts: &Attempts<'_>,
 ) -> Option<Duration> {
     let after = plan.decision.destination.cluster.settings().retry.hedge_after?;
-    let harmless = plan.repeatable && plan.has_no_body() && !first.belongs();
+    let harmless = plan.repeatable && plan.has_no_body() && !(first.belongs() && is_kept(plan));
     (harmless && attempts.may_follow()).then_some(after)
+}
+
+/// Whether the client would be lost to a second backend: that would keep it from then on, but for
+/// a hashed key, which leads to the first one again.
+fn is_kept(plan: &Plan<'_>) -> bool {
+    let strict = plan.decision.destination.cluster.settings().affinity.strict;
+    strict || !matches!(plan.affinity.key, Key::Hashed(_))
 }
 
 /// Waits for the answer of `first`, and after a while for that of another backend too.
