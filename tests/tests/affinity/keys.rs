@@ -4,13 +4,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use outrigger_tests::backend::{Backend, full};
+use outrigger_tests::backend::Backend;
+use outrigger_tests::bind::{Bind, SERVICE, ZONE, srv};
 use outrigger_tests::sidecar::Sidecar;
 use outrigger_tests::{eventually, millis, secs};
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
-use crate::world::{Caller, backends, sticky};
+use crate::world::{Caller, backends, gated, sticky};
 
 const BY_TENANT: &str = "by = \"header\"\nheader = \"X-Tenant\"";
 
@@ -118,34 +119,53 @@ async fn keys_come_back_to_a_backend_that_was_ejected() {
     sidecar.until_state("api", &home, "ready", secs(5)).await;
 }
 
+/// A hash cannot tell the work of a client that was there before from that of a new one.
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn hashed_keys_leave_a_backend_that_drains() {
+    let gate = Arc::new(Semaphore::new(0));
+    let (a, b) = (gated(&gate).await, gated(&gate).await);
+    let bind = Bind::start(&(srv(10, 1, a.address, "a") + &srv(10, 1, b.address, "b"))).await;
+    let affinity = format!("[clusters.api.affinity]\n{BY_TENANT}\n");
+    let sidecar = Sidecar::ready(&(bind.config("") + &affinity)).await;
+    let mut caller = Caller::new(sidecar.web()).await;
+    let home = caller.get(&[("x-tenant", "ours")]).await.backend;
+    let (own, other, name) = if a.name() == home { (&a, &b, "a") } else { (&b, &a, "b") };
+
+    // What is under way keeps the drain from its end.
+    let mut busy = Caller::new(sidecar.web()).await;
+    let busy = tokio::spawn(async move { busy.get(&[("x-tenant", "ours"), ("x-slow", "")]).await });
+    eventually("it is busy", secs(5), || async { (own.hits() == 2).then_some(()) }).await;
+    let port = own.address.port();
+    bind.update(&format!("update delete {SERVICE}. SRV 10 1 {port} {name}.{ZONE}.")).await;
+    sidecar.until_state("api", &home, "draining", secs(10)).await;
+    for _ in 0..10 {
+        assert_eq!(caller.get(&[("x-tenant", "ours")]).await.backend, other.name());
+    }
+    gate.add_permits(1);
+    assert_eq!(busy.await.unwrap().backend, home);
+}
+
 /// One key that everybody has, and requests that all wait.
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
 async fn with_a_bounded_load_a_hot_key_is_shared() {
     for (bound, most) in [("", 20), ("bounded_load = \"125%\"", 7)] {
         let gate = Arc::new(Semaphore::new(0));
-        let held = || {
-            let gate = Arc::clone(&gate);
-            Backend::answering(move |_| {
-                let gate = Arc::clone(&gate);
-                async move {
-                    let _ = gate.acquire().await;
-                    http::Response::new(full("hello"))
-                }
-            })
-        };
-        let all = [held().await, held().await, held().await, held().await];
+        let all = [gated(&gate), gated(&gate), gated(&gate), gated(&gate)];
+        let all = futures_util::future::join_all(all).await;
         let sidecar = Sidecar::start(&sticky(&all, &format!("{BY_TENANT}\n{bound}"))).await;
         let hits = || all.iter().map(Backend::hits).sum::<usize>();
         let mut waiting = Vec::new();
         for sent in 1..=20 {
             let mut caller = Caller::new(sidecar.web()).await;
-            waiting.push(tokio::spawn(async move { caller.get(&[("x-tenant", "hot")]).await }));
+            waiting.push(tokio::spawn(async move {
+                caller.get(&[("x-tenant", "hot"), ("x-slow", "")]).await
+            }));
             eventually("it has arrived", secs(5), || async { (hits() == sent).then_some(()) })
                 .await;
         }
         // A quarter of 20, and a quarter more of that, rounded up.
         assert_eq!(all.iter().map(Backend::hits).max(), Some(most), "{bound}");
-        gate.add_permits(1 << 10);
+        gate.add_permits(20);
         for answer in waiting {
             assert_eq!(answer.await.unwrap().status, 200);
         }

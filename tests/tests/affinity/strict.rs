@@ -2,13 +2,13 @@
 
 use std::sync::Arc;
 
-use outrigger_tests::backend::{Backend, full};
+use outrigger_tests::backend::Backend;
 use outrigger_tests::sidecar::Sidecar;
 use outrigger_tests::{eventually, millis, secs};
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
-use crate::world::{Browser, Caller, backends, sticky};
+use crate::world::{Browser, COOKIE, Caller, backends, gated, sticky};
 
 /// Nobody who is asked for by a cookie or a key may be replaced; what names a backend that is not
 /// there is no better.
@@ -80,26 +80,14 @@ async fn a_bad_cookie_is_refused_and_no_cookie_is_welcome() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
 async fn whose_backend_is_at_its_limit_waits_for_it() {
     let gate = Arc::new(Semaphore::new(0));
-    let held = || {
-        let gate = Arc::clone(&gate);
-        Backend::answering(move |request| {
-            let gate = Arc::clone(&gate);
-            async move {
-                if request.headers().contains_key("x-slow") {
-                    let _ = gate.acquire().await;
-                }
-                http::Response::new(full("hello"))
-            }
-        })
-    };
-    let all = [held().await, held().await];
+    let all = [gated(&gate).await, gated(&gate).await];
     let limits = "[clusters.api.limits]\nbackend_max_requests = 1\nqueue_timeout = \"30s\"\n";
     let config = sticky(&all, "by = \"cookie\"\nstrict = true") + limits;
     let sidecar = Sidecar::start(&config).await;
     let mut caller = Caller::new(sidecar.web()).await;
     let first = caller.get(&[]).await;
     let own = all.iter().find(|backend| backend.name() == first.backend).unwrap();
-    let cookie = format!("{}={}", crate::world::COOKIE, first.token());
+    let cookie = format!("{}={}", COOKIE, first.token());
 
     let (mut busy, slow) = (Caller::new(sidecar.web()).await, cookie.clone());
     let busy = tokio::spawn(async move { busy.get(&[("cookie", &slow), ("x-slow", "1")]).await });

@@ -1,12 +1,14 @@
 //! Clients as they come, and what they see.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use http::Response;
 use http_body_util::Full;
-use outrigger_tests::backend::{Backend, X_BACKEND, config};
+use outrigger_tests::backend::{Backend, X_BACKEND, config, full};
 use outrigger_tests::client::{Client, request};
+use tokio::sync::Semaphore;
 
 /// The cookie of the cluster `api`.
 pub const COOKIE: &str = "LB_SESSION_api";
@@ -19,6 +21,21 @@ pub async fn backends<const N: usize>() -> [Backend; N] {
         all.push(Backend::start().await);
     }
     all.try_into().unwrap()
+}
+
+/// A backend that keeps requests with an `x-slow` until the gate lets one of them through.
+pub async fn gated(gate: &Arc<Semaphore>) -> Backend {
+    let gate = Arc::clone(gate);
+    Backend::answering(move |request| {
+        let gate = Arc::clone(&gate);
+        async move {
+            if request.headers().contains_key("x-slow") {
+                gate.acquire().await.unwrap().forget();
+            }
+            Response::new(full("hello"))
+        }
+    })
+    .await
 }
 
 /// A configuration before these backends, whose clients stay as `affinity` says.
