@@ -11,6 +11,8 @@ mod budget;
 mod candidates;
 mod drain;
 mod endpoint;
+#[cfg(test)]
+pub(crate) mod fixture;
 mod keyed;
 mod lead;
 mod limits;

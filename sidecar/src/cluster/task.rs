@@ -340,4 +340,6 @@ async fn sleep_until(wake: Option<Instant>) {
 }
 
 #[cfg(test)]
+mod simulation;
+#[cfg(test)]
 mod tests;

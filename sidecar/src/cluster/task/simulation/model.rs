@@ -1,0 +1,232 @@
+//! What the simulation knows by itself: what it was told, what it told the cluster, and what its
+//! own requests met.
+
+use std::collections::{HashMap, VecDeque};
+
+use tokio::time::{Duration, Instant};
+
+use super::peer::Peer;
+use super::rules::{self, Choice, Standing};
+use crate::cluster::Verdict;
+use crate::cluster::drain::Cause;
+use crate::config::{self, Outlier};
+use crate::telemetry::metrics::Outcome;
+
+/// Longer ago than what any rule looks back on.
+const PAST: Duration = Duration::from_millis(11_200);
+
+#[derive(Debug)]
+pub(super) struct Model {
+    pub(super) settings: config::Cluster,
+    /// By port, from 1 on.
+    pub(super) peers: Vec<Peer>,
+    pub(super) answered: bool,
+    pub(super) stale: bool,
+    pub(super) verdicts_until: Instant,
+    pub(super) in_flight: u32,
+    pub(super) latest_id: u64,
+    /// Where learned keys lead: an id, and until when.
+    pub(super) lessons: HashMap<u64, (u64, Instant)>,
+    /// Retries that were paid for, and outcomes of attempts.
+    pub(super) retries: VecDeque<Instant>,
+    pub(super) outcomes: VecDeque<Instant>,
+}
+
+impl Model {
+    pub(super) fn new(
+        settings: config::Cluster,
+        peers: u16,
+        verdicts_until: Instant,
+        now: Instant,
+    ) -> Self {
+        Self {
+            settings,
+            peers: (1..=peers).map(|port| Peer::new(port, now)).collect(),
+            answered: false,
+            stale: false,
+            verdicts_until,
+            in_flight: 0,
+            latest_id: 0,
+            lessons: HashMap::new(),
+            retries: VecDeque::new(),
+            outcomes: VecDeque::new(),
+        }
+    }
+
+    pub(super) fn peer(&mut self, port: u16) -> &mut Peer {
+        &mut self.peers[usize::from(port) - 1]
+    }
+
+    pub(super) fn with_id(&mut self, id: u64) -> Option<&mut Peer> {
+        self.peers.iter_mut().find(|peer| peer.present && peer.id == Some(id))
+    }
+
+    pub(super) fn present(&self) -> impl Iterator<Item = &Peer> {
+        self.peers.iter().filter(|peer| peer.present)
+    }
+
+    fn base_ejection(&self) -> Option<Duration> {
+        self.settings.outlier.as_ref().map(|rules| rules.base_ejection)
+    }
+
+    // What the cluster is told.
+
+    pub(super) fn discovered(&mut self, endpoints: &[(u16, u32, u16)], now: Instant) {
+        let (checked, late) = (self.settings.health.is_some(), self.answered);
+        let base = self.base_ejection();
+        let deadline = now + self.settings.drain.timeout;
+        for peer in &mut self.peers {
+            let endpoint = endpoints.iter().find(|(port, ..)| *port == peer.port);
+            let Some((_, weight, tier)) = endpoint else {
+                if peer.present && peer.listed {
+                    peer.begin_drain(Cause::Removal, deadline);
+                }
+                peer.listed = false;
+                continue;
+            };
+            match peer.present {
+                true => peer.end_drain(Cause::Removal),
+                false => peer.join(checked, late, base, now),
+            }
+            peer.listed = true;
+            (peer.weight, peer.tier) = (*weight * 256, *tier);
+        }
+        (self.answered, self.stale) = (true, false);
+    }
+
+    pub(super) fn probed(&mut self, id: u64, passed: bool, now: Instant) {
+        let Some(health) = self.settings.health.clone() else { return };
+        let base = self.base_ejection();
+        if let Some(peer) = self.with_id(id) {
+            peer.probed(passed, &health, base, now);
+        }
+    }
+
+    pub(super) fn ordered(&mut self, port: u16, drain: Option<Duration>, now: Instant) {
+        let peer = self.peer(port);
+        match drain {
+            _ if !peer.present => {}
+            Some(timeout) => peer.begin_drain(Cause::Order, now + timeout),
+            None => peer.end_drain(Cause::Order),
+        }
+    }
+
+    /// What a trial has shown; true when it has shown that an ejection was right.
+    pub(super) fn tried(&mut self, id: u64, passed: bool, now: Instant) -> bool {
+        let Some(peer) = self.peers.iter_mut().find(|peer| peer.id == Some(id)) else {
+            return false;
+        };
+        peer.trial = false;
+        if !peer.present || peer.ejected_until.is_none() {
+            return false;
+        }
+        if passed {
+            peer.recovered(None, now);
+        }
+        !passed
+    }
+
+    // What its requests meet.
+
+    pub(super) fn begun(&mut self, port: u16) {
+        self.in_flight += 1;
+        let peer = self.peer(port);
+        peer.in_flight += 1;
+        peer.waiting += 1;
+    }
+
+    pub(super) fn answered(&mut self, port: u16, now: Instant) {
+        self.outcomes.push_back(now);
+        let peer = self.peer(port);
+        peer.waiting -= 1;
+        (peer.answered_at, peer.worked_at) = (Some(now), Some(now));
+    }
+
+    pub(super) fn ended(&mut self, port: u16, outcome: Outcome, answered: bool, now: Instant) {
+        self.in_flight -= 1;
+        let failed = outcome.is_failure();
+        if failed && !answered {
+            self.outcomes.push_back(now);
+        }
+        let peer = self.peer(port);
+        peer.in_flight -= 1;
+        peer.waiting -= u32::from(!answered);
+        if answered || failed {
+            peer.worked_at = Some(now);
+            peer.recent.push_back((now, outcome));
+        }
+        match outcome {
+            Outcome::Success => peer.forgive(),
+            Outcome::ConnectFailed => {
+                peer.failures += 1;
+                peer.connect_failures += 1;
+            }
+            Outcome::Reset | Outcome::Timeout | Outcome::Http5xx => {
+                peer.failures += 1;
+                peer.connect_failures = 0;
+            }
+            Outcome::Cancelled | Outcome::Stale => {}
+        }
+    }
+
+    /// Where a learned key leads; asking for it renews it past half of its time.
+    pub(super) fn lesson(&mut self, key: u64, now: Instant) -> Option<u64> {
+        let ttl = self.lessons_last();
+        let (id, expires) = self.lessons.get_mut(&key)?;
+        if *expires <= now {
+            self.lessons.remove(&key);
+            return None;
+        }
+        if *expires - now < ttl / 2 {
+            *expires = now + ttl;
+        }
+        Some(*id)
+    }
+
+    pub(super) fn lessons_last(&self) -> Duration {
+        self.settings.affinity.ttl.unwrap_or(Duration::from_secs(24 * 3600))
+    }
+
+    /// Forgets what no rule looks back on.
+    pub(super) fn forget(&mut self, now: Instant) {
+        let old = |at: &Instant| *at + PAST < now;
+        while self.retries.pop_front_if(|at| old(at)).is_some() {}
+        while self.outcomes.pop_front_if(|at| old(at)).is_some() {}
+        for peer in &mut self.peers {
+            while peer.recent.pop_front_if(|(at, _)| old(at)).is_some() {}
+        }
+    }
+
+    pub(super) fn choice(&self, now: Instant) -> Choice {
+        let facts: Vec<_> = self.present().map(Peer::facts).collect();
+        rules::choose(&facts, self.settings.panic_threshold, now < self.verdicts_until)
+    }
+
+    /// Whether this one may be ejected, were it in use.
+    pub(super) fn may_eject(&self, at: usize, rules: &Outlier) -> bool {
+        let peer = &self.peers[at];
+        let staying = || self.present().filter(|other| other.drains.is_empty());
+        let others = || staying().filter(|other| other.port != peer.port);
+        let ejected = others().filter(|other| other.ejected_until.is_some()).count();
+        let usable = |other: &Peer| other.standing() == Standing::Ready;
+        peer.verdict == Verdict::Healthy
+            && ejected < rules.allowance(staying().count())
+            && others().any(usable)
+    }
+
+    pub(super) fn is_full(&self, port: u16) -> bool {
+        let limits = &self.settings.limits;
+        let in_flight = self.peers[usize::from(port) - 1].in_flight;
+        limits.max_requests.is_some_and(|most| self.in_flight >= most)
+            || limits.backend_max_requests.is_some_and(|most| in_flight >= most)
+    }
+}
+
+impl Outlier {
+    /// How many of so many may be ejected.
+    pub(super) fn allowance(&self, backends: usize) -> usize {
+        let share = f64::from(self.max_ejected) / 100.0 * backends as f64;
+        // A float may miss a whole number by a little.
+        ((share + 1e-6).floor() as usize).max(1)
+    }
+}

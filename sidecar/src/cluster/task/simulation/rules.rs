@@ -1,0 +1,87 @@
+//! Who may be picked, written down a second time from what users are told.
+
+/// What is known of a backend.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Facts {
+    pub(super) port: u16,
+    pub(super) tier: u16,
+    /// As configured.
+    pub(super) weight: u32,
+    pub(super) standing: Standing,
+}
+
+/// What speaks against a backend: the gravest thing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Standing {
+    Draining,
+    Failing,
+    Ejected,
+    Stalled,
+    Unprobed,
+    Ready,
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct Choice {
+    /// Ports, in their order.
+    pub(super) candidates: Vec<u16>,
+    pub(super) panic: bool,
+}
+
+impl Choice {
+    fn of(mut used: Vec<&Facts>, panic: bool) -> Self {
+        // Weight 0 is the last resort of its tier.
+        if used.iter().any(|facts| facts.weight > 0) {
+            used.retain(|facts| facts.weight > 0);
+        }
+        Self { candidates: used.iter().map(|facts| facts.port).collect(), panic }
+    }
+}
+
+/// `all` in the order of ports. `verdicts_awaited`: the sidecar has just started.
+pub(super) fn choose(all: &[Facts], panic_threshold: u8, verdicts_awaited: bool) -> Choice {
+    let staying: Vec<&Facts> =
+        all.iter().filter(|facts| facts.standing != Standing::Draining).collect();
+    let mut tiers: Vec<u16> = staying.iter().map(|facts| facts.tier).collect();
+    tiers.sort_unstable();
+    tiers.dedup();
+    let of = |tier: u16, standings: &[Standing]| -> Vec<&Facts> {
+        let wanted = |f: &&Facts| f.tier == tier && standings.contains(&f.standing);
+        staying.iter().copied().filter(wanted).collect()
+    };
+
+    // The lowest tier with an eligible backend takes all; with too few of them its ejected ones
+    // are used again.
+    for &tier in &tiers {
+        let ready = of(tier, &[Standing::Ready]);
+        if ready.is_empty() {
+            continue;
+        }
+        let members = staying.iter().filter(|facts| facts.tier == tier).count();
+        let share = ready.len() as f64 / members as f64;
+        let with_ejected = of(tier, &[Standing::Ready, Standing::Ejected]);
+        let panic = share < f64::from(panic_threshold) / 100.0 && with_ejected.len() > ready.len();
+        return Choice::of(if panic { with_ejected } else { ready }, panic);
+    }
+
+    // Nobody is eligible. First verdicts are worth waiting for, but not for ever.
+    let unprobed = staying.iter().filter(|facts| facts.standing == Standing::Unprobed).count();
+    if unprobed > 0 && verdicts_awaited {
+        return Choice::default();
+    }
+    if unprobed > 0 && unprobed == staying.len() {
+        return Choice::of(of(tiers[0], &[Standing::Unprobed]), false);
+    }
+    if panic_threshold == 0 {
+        return Choice::default();
+    }
+    for standings in [&[Standing::Ejected, Standing::Stalled][..], &[Standing::Failing]] {
+        for &tier in &tiers {
+            let doubted = of(tier, standings);
+            if !doubted.is_empty() {
+                return Choice::of(doubted, true);
+            }
+        }
+    }
+    Choice::default()
+}
