@@ -280,3 +280,6 @@ fn show(cluster: &Cluster, backend: &Backend, passed: bool) {
         backend.end_trial();
     }
 }
+
+#[cfg(test)]
+mod tests;
