@@ -144,6 +144,9 @@ impl Drop for Work {
 }
 
 #[cfg(test)]
+mod timeline;
+
+#[cfg(test)]
 mod tests {
     use super::*;
 
