@@ -139,9 +139,6 @@ impl Picker {
         wish: &Wish<'_>,
         connects: impl Fn(&Backend) -> bool,
     ) -> Result<Pick, NoPick> {
-        if !self.cluster.has_room() {
-            return Err(NoPick::Full);
-        }
         let (snapshot, rng) = (&self.snapshot, &mut self.rng);
         let candidates = &snapshot.candidates;
         let backend = |index: usize| &snapshot.entries[candidates.indices[index]].backend;
@@ -149,6 +146,7 @@ impl Picker {
         let ewma = |index: usize| backend(index).expected(wish.now);
         let tried = |index: usize| wish.tried.contains(&candidates.ids[index]);
         let mut picked = match wish.tried {
+            _ if !self.cluster.has_room() => None,
             [] => self.balancer.pick(&candidates.weights, in_flight, ewma, rng),
             _ => self.balancer.pick_other(&candidates.weights, in_flight, ewma, tried, rng),
         };

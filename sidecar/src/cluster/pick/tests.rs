@@ -34,7 +34,7 @@ fn workers(cluster: &Arc<Cluster>) -> [Picker; 2] {
 /// The port of the backend that is picked.
 fn pick(worker: &mut Picker, key: Key) -> u16 {
     let wish = Wish { key, tried: &[], replayable: true, now: Instant::now() };
-    fixture::port(&worker.pick(wish).unwrap().backend.endpoint.address)
+    fixture::port(&worker.pick(wish, Backend::may_connect).unwrap().backend.endpoint.address)
 }
 
 fn key(number: u32) -> Key {

@@ -36,7 +36,7 @@ impl World {
 
     fn pick(&mut self, key: Key) -> Work {
         let wish = Wish { key, tried: &[], replayable: true, now: Instant::now() };
-        self.works.begin(self.picker.pick(wish).unwrap())
+        self.works.begin(self.picker.pick(wish, Backend::may_connect).unwrap())
     }
 
     /// A client whose cookie names the first backend; true when it is sent there.

@@ -42,7 +42,7 @@ impl World {
                 stalled: member.stall.stalled,
                 done: member.drains.any() && member.drains.is_done(),
                 in_flight: backend.in_flight(),
-                usual: backend.ewma(),
+                usual: backend.usual(),
             });
         }
         let mut ejected = false;

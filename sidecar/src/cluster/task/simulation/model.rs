@@ -165,7 +165,7 @@ impl Model {
                 peer.failures += 1;
                 peer.connect_failures = 0;
             }
-            Outcome::Cancelled | Outcome::Stale => {}
+            Outcome::Cancelled | Outcome::Stale | Outcome::Stalled | Outcome::Unused => {}
         }
     }
 

@@ -116,7 +116,7 @@ impl Peer {
     /// Whether work whose affinity names it may arrive, though it is nobody's candidate.
     pub(super) fn takes_affinity(&self, rules: &config::Drain, now: Instant) -> bool {
         let well =
-            self.verdict == Verdict::Healthy && self.ejected_until.is_none() && !self.stalled;
+            self.verdict != Verdict::Unhealthy && self.ejected_until.is_none() && !self.stalled;
         well && self.deadline().is_none_or(|_| self.keeps_affinity(rules, now))
     }
 

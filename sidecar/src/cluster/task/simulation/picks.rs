@@ -69,10 +69,10 @@ impl World {
             Key::None => return false,
             Key::Hashed(key) => return self.judge_hashed(wish, key, found, stayed),
             Key::Tag(tag) => self.view.find(|seen| seen.tag == Some(tag)),
-            Key::Learned(key) => {
-                let id = self.model.lesson(key, wish.now);
-                id.and_then(|id| self.view.find(|seen| seen.id == id))
-            }
+            Key::Learned(key) => match self.model.lesson(key, wish.now) {
+                Some(id) => self.view.find(|seen| seen.id == id),
+                None => return false,
+            },
         };
         let seen = seen.filter(|seen| seen.stays && !wish.tried.contains(&seen.id));
         if let Some(seen) = seen.filter(|seen| !self.model.is_full(seen.port)) {
@@ -82,9 +82,12 @@ impl World {
             return true;
         }
         assert!(!stayed);
-        if self.model.settings.affinity.strict && matches!(wish.key, Key::Tag(_)) {
-            let full = seen.is_some();
-            let expected = if full { NoPick::Full } else { NoPick::NoEligibleBackend };
+        if self.model.settings.affinity.strict {
+            let expected = match seen {
+                Some(_) => NoPick::Full,
+                None if self.view.knows_any => NoPick::NoEligibleBackend,
+                None => NoPick::NoBackend,
+            };
             assert_eq!(found, Err(expected), "strict");
             return true;
         }

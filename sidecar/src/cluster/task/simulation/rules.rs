@@ -75,7 +75,9 @@ pub(super) fn choose(all: &[Facts], panic_threshold: u8, verdicts_awaited: bool)
     if panic_threshold == 0 {
         return Choice::default();
     }
-    for standings in [&[Standing::Ejected, Standing::Stalled][..], &[Standing::Failing]] {
+    let doubts =
+        [&[Standing::Ejected, Standing::Stalled][..], &[Standing::Unprobed], &[Standing::Failing]];
+    for standings in doubts {
         for &tier in &tiers {
             let doubted = of(tier, standings);
             if !doubted.is_empty() {

@@ -5,7 +5,7 @@ use tokio::time::{Duration, Instant};
 use super::journal::Note;
 use super::setup::{millis, one_of};
 use super::world::World;
-use crate::cluster::{Cut, Key, NoPick, Pick, Wish};
+use crate::cluster::{Backend, Cut, Key, NoPick, Pick, Wish};
 use crate::config::AffinityKey;
 use crate::telemetry::metrics::Outcome;
 
@@ -116,7 +116,7 @@ impl World {
         let now = Instant::now();
         let wish =
             Wish { key: request.key, tried: &request.tried, replayable: request.replayable, now };
-        let picked = self.pickers[request.worker].pick(wish);
+        let picked = self.pickers[request.worker].pick(wish, Backend::may_connect);
         let what = match &picked {
             Ok(pick) => Ok(crate::cluster::fixture::port(&pick.backend.endpoint.address)),
             Err(none) => Err(*none),
