@@ -12,6 +12,7 @@ pub mod nginx;
 pub mod process;
 pub mod raw;
 pub mod sidecar;
+pub mod vanishing;
 
 use std::future::Future;
 use std::path::{Path, PathBuf};

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -23,8 +24,8 @@ pub struct Tally {
     /// When each backend first and last answered, since the start.
     pub seen: BTreeMap<String, (Duration, Duration)>,
     pub slowest: Duration,
-    /// How long each request took.
-    pub took: Vec<Duration>,
+    /// When each request was sent, since the start, and how long it took.
+    pub took: Vec<(Duration, Duration)>,
 }
 
 impl Tally {
@@ -43,9 +44,15 @@ impl Tally {
 
     /// The time within which so many percent of the requests were done.
     pub fn percentile(&self, percent: usize) -> Duration {
-        let mut took = self.took.clone();
-        took.sort_unstable();
-        took.get(took.len() * percent / 100).or(took.last()).copied().unwrap_or_default()
+        percentile(&self.times(Duration::ZERO..Duration::MAX), percent)
+    }
+
+    /// How long the requests took that were sent in this span since the start, in order.
+    pub fn times(&self, sent: Range<Duration>) -> Vec<Duration> {
+        let those = self.took.iter().filter(|(at, _)| sent.contains(at));
+        let mut times: Vec<_> = those.map(|(_, took)| *took).collect();
+        times.sort_unstable();
+        times
     }
 
     pub fn assert_no_failures(&self) {
@@ -70,6 +77,11 @@ impl Tally {
         let seen = self.seen.entry(backend).or_insert((at, at));
         seen.1 = at;
     }
+}
+
+/// The time within which so many percent of these were done; they are in order.
+pub fn percentile(times: &[Duration], percent: usize) -> Duration {
+    times.get(times.len() * percent / 100).or(times.last()).copied().unwrap_or_default()
 }
 
 /// Traffic that runs until it is stopped.
@@ -164,7 +176,7 @@ async fn one(
     let answered = tokio::time::timeout(Duration::from_secs(30), answer).await;
     let at = started.elapsed();
     tally.slowest = tally.slowest.max(sent.elapsed());
-    tally.took.push(sent.elapsed());
+    tally.took.push((sent - started, sent.elapsed()));
     match answered {
         Ok(Ok(response)) if response.status().as_u16() < 500 => {
             let backend = response.headers().get(X_BACKEND).and_then(|name| name.to_str().ok());

@@ -1,14 +1,44 @@
-//! Connecting to an address.
+//! Connecting to an address, and noticing when what is there vanishes.
+//!
+//! A machine that loses its power or its cable says nothing, not even that it is gone, and by
+//! default the kernel believes in it for a quarter of an hour. So it is asked when it has been
+//! silent, and given up when it acknowledges nothing. A process that is slow or stopped is not
+//! mistaken for that, since its kernel goes on answering.
 
 use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use rustix::net::sockopt;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 
 use super::Address;
+
+/// A peer that has been silent for so long is asked whether it is there, and again every so often.
+const ASKED_AFTER: Duration = Duration::from_secs(3);
+const ASKED_EVERY: Duration = Duration::from_secs(1);
+
+/// How long a peer may acknowledge nothing of what it was sent or asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Patience {
+    /// Six seconds: by then what was lost has been sent again four times, where a round trip takes
+    /// less than a fifth of a second.
+    Short,
+    /// A minute, for those who are sent more than they may have room for: to the kernel somebody
+    /// who takes nothing is no better than somebody who has vanished.
+    Long,
+}
+
+impl Patience {
+    fn millis(self) -> u32 {
+        match self {
+            Self::Short => 6_000,
+            Self::Long => 60_000,
+        }
+    }
+}
 
 /// A connected socket.
 #[derive(Debug)]
@@ -47,6 +77,20 @@ impl Stream {
             StdStream::Unix(stream) => UnixStream::from_std(stream).map(Self::Unix),
         }
     }
+
+    /// From now on the peer is given up after so much silence; nobody vanishes from a unix socket.
+    pub fn set_patience(&self, patience: Patience) -> io::Result<()> {
+        match self {
+            Self::Tcp(stream) => Ok(sockopt::set_tcp_user_timeout(stream, patience.millis())?),
+            Self::Unix(_) => Ok(()),
+        }
+    }
+}
+
+/// Whether this is the kernel giving up a peer that has vanished, not the peer closing.
+pub fn has_vanished(error: &io::Error) -> bool {
+    use io::ErrorKind::{HostUnreachable, NetworkUnreachable, TimedOut};
+    matches!(error.kind(), TimedOut | HostUnreachable | NetworkUnreachable)
 }
 
 /// Connects within `timeout`; `None` waits as long as the kernel does.
@@ -57,7 +101,12 @@ pub async fn connect(address: &Address, timeout: Option<Duration>) -> io::Result
                 let stream = TcpStream::connect(address).await?;
                 // Requests are written whole; waiting for more to send only delays them.
                 stream.set_nodelay(true)?;
-                Ok(Stream::Tcp(stream))
+                sockopt::set_socket_keepalive(&stream, true)?;
+                sockopt::set_tcp_keepidle(&stream, ASKED_AFTER)?;
+                sockopt::set_tcp_keepintvl(&stream, ASKED_EVERY)?;
+                let stream = Stream::Tcp(stream);
+                stream.set_patience(Patience::Short)?;
+                Ok(stream)
             }
             Address::Unix(path) => UnixStream::connect(path).await.map(Stream::Unix),
         }

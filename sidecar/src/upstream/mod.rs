@@ -15,7 +15,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use crate::cluster::{ConnectionGuard, Snapshot};
-use crate::net::dial;
+use crate::net::dial::{self, Patience};
 use crate::net::wire::Wire;
 
 pub use work::{Signal, TICK, Work, Works};
@@ -45,6 +45,7 @@ pub struct Connection {
     pub wire: Wire,
     /// Whether it has carried a request before: then the backend may have closed it since.
     pub reused: bool,
+    patience: Patience,
     backend: u64,
     _open: ConnectionGuard,
 }
@@ -70,8 +71,21 @@ impl Connection {
     /// Boxed, because each request moves it several times.
     async fn open(open: ConnectionGuard, timeout: Option<Duration>) -> io::Result<Box<Self>> {
         let stream = dial::connect(&open.backend().endpoint.address, timeout).await?;
-        let (wire, backend) = (Wire::new(stream), open.backend().id);
-        Ok(Box::new(Self { wire, reused: false, backend, _open: open }))
+        Ok(Box::new(Self {
+            wire: Wire::new(stream),
+            reused: false,
+            patience: Patience::Short,
+            backend: open.backend().id,
+            _open: open,
+        }))
+    }
+
+    /// How long the backend's machine may be silent from now on. A system call only where that
+    /// changes; where it fails the connection is broken, which the next read tells.
+    pub fn set_patience(&mut self, patience: Patience) {
+        if self.patience != patience && self.wire.stream.set_patience(patience).is_ok() {
+            self.patience = patience;
+        }
     }
 
     /// The id of its backend.
@@ -107,6 +121,7 @@ impl Pool {
     /// Takes back a connection whose last answer has been read to its end.
     pub fn put(&self, mut connection: Box<Connection>) {
         connection.reused = true;
+        connection.set_patience(Patience::Short);
         connection.wire.shrink();
         let mut idle = self.idle.borrow_mut();
         let connections = idle.entry(connection.backend).or_default();

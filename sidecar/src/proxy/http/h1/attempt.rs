@@ -16,12 +16,16 @@ use super::retry::{Again, Attempts, Failure};
 use super::upload::{Upload, UploadError};
 use super::write::{self, Outgoing};
 use crate::config::AffinityKey;
+use crate::net::dial::{Patience, has_vanished};
 use crate::proxy::http::error::ProxyError;
 use crate::telemetry::metrics::Outcome;
 use crate::upstream::{Connection, Seat, Signal, Work};
 
 /// Interim answers (1xx) to one request.
 pub(super) const MAX_INTERIMS: usize = 32;
+/// A body that a backend has room for which has read all that it was sent before: then it does not
+/// depend on its pace whether it is acknowledged.
+const SHORT: u64 = 16 << 10;
 /// How long a backend that was ejected may take to show that it has recovered, if it did not take
 /// a tenth of that usually.
 const TRIAL: Duration = Duration::from_secs(1);
@@ -55,6 +59,8 @@ pub(super) struct Attempt<'a> {
 pub(super) enum End {
     /// The backend closed the connection, or it broke.
     Closed,
+    /// Its machine has not been heard of for too long.
+    Vanished,
     Timeout,
     /// The backend has stalled, and another may be asked.
     Stalled,
@@ -118,6 +124,10 @@ impl<'a> Attempt<'a> {
             },
         };
         write::request_head(connection.wire.output.bytes(), &outgoing);
+        // It need not have room for more, and may take its time to read.
+        if !matches!(plan.framing, Framing::Empty | Framing::Length(0..=SHORT)) {
+            connection.set_patience(Patience::Long);
+        }
         work.movable(plan.repeatable);
         // An answer is waited for when all of the request is out.
         work.pick.sent(plan.has_no_body());
@@ -212,6 +222,9 @@ impl<'a> Attempt<'a> {
             }
             match wire.poll_fill(cx) {
                 Poll::Ready(Ok(1..)) => {}
+                Poll::Ready(Err(error)) if has_vanished(&error) => {
+                    return Poll::Ready(Err(End::Vanished));
+                }
                 Poll::Ready(_) => return Poll::Ready(Err(End::Closed)),
                 Poll::Pending => break,
             }
@@ -265,7 +278,7 @@ impl<'a> Attempt<'a> {
                 pick.outcome(if stale { Outcome::Stale } else { Outcome::Reset });
                 Failure { stopped: ProxyError::Reset.into(), again }
             }
-            End::Timeout => {
+            End::Timeout | End::Vanished => {
                 pick.outcome(Outcome::Timeout);
                 Failure { stopped: ProxyError::Timeout.into(), again: repeated }
             }

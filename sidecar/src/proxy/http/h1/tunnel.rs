@@ -15,6 +15,7 @@ use super::head::Response;
 use super::relay::{Relay, RelayError, Side};
 use super::serve::reset;
 use super::write;
+use crate::net::dial::Patience;
 use crate::net::wire::Wire;
 use crate::proxy::http::site::Record;
 use crate::telemetry::metrics::Outcome;
@@ -30,6 +31,7 @@ pub(super) async fn run(
 ) -> After {
     let Answered { mut work, mut connection, .. } = answered;
     record.without_duration();
+    connection.set_patience(Patience::Long);
     let protocol = response.fields.values(Kind::Upgrade).next().unwrap_or_default();
     write::switch_head(app.wire.output.bytes(), response, protocol, set_cookie);
     let mut there = Way::default();
