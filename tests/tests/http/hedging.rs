@@ -57,8 +57,10 @@ async fn the_first_answer_counts() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
 async fn what_may_not_be_seen_twice_waits() {
     let ((slow, asked), fast) = (slow().await, Backend::start().await);
-    let sidecar =
-        Sidecar::start(&config(&[slow.address, fast.address], &hedged("budget = \"100%\""))).await;
+    // One worker, so that the two take exact turns.
+    let config = config(&[slow.address, fast.address], &hedged("budget = \"100%\""))
+        + "[runtime]\nworkers = 1\n";
+    let sidecar = Sidecar::start(&config).await;
     let mut late = 0;
     for _ in 0..4 {
         let started = Instant::now();

@@ -11,8 +11,8 @@ const GET: &str = "GET / HTTP/1.1\r\nHost: a\r\n\r\n";
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
 async fn a_refused_connection_goes_to_another_backend_for_every_method() {
     let (alive, dead) = (Backend::start().await, unused_port());
-    let rules = "[clusters.api.outlier]\nenabled = false";
-    let sidecar = Sidecar::start(&config(&[alive.address, dead], rules)).await;
+    let never_ejected = "[clusters.api.outlier]\nenabled = false";
+    let sidecar = Sidecar::start(&config(&[alive.address, dead], never_ejected)).await;
     for request in [GET, POST] {
         for _ in 0..10 {
             assert_eq!(exchange(sidecar.web(), request).await.status, 200);
