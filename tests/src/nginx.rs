@@ -54,6 +54,15 @@ impl Nginx {
         Self { process, address, _dir: dir }
     }
 
+    /// `kill -9`, and wait until its worker, which may outlive it for a moment, is gone too.
+    pub async fn kill(&mut self) {
+        self.process.kill().await;
+        eventually("nobody listens", secs(10), || async {
+            TcpStream::connect(self.address).await.is_err().then_some(())
+        })
+        .await;
+    }
+
     pub fn name(&self) -> String {
         self.address.to_string()
     }

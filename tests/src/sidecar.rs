@@ -154,6 +154,21 @@ impl Sidecar {
         .await;
     }
 
+    /// Attempts at a backend that have not ended.
+    pub async fn in_flight(&self, cluster: &str, backend: &str) -> u64 {
+        let cluster = self.cluster(cluster).await;
+        let backends = cluster["backends"].as_array().expect("a list of backends");
+        let named = backends.iter().find(|b| b["name"] == backend).expect("it is a member");
+        named["in_flight"].as_u64().expect("a number")
+    }
+
+    /// How often a backend was picked so far.
+    pub async fn picks(&self, cluster: &str, backend: &str) -> f64 {
+        let labels = [("outrigger_cluster", cluster), ("backend", backend)];
+        let ended = self.metric("outrigger_outcomes_total", &labels).await;
+        ended + self.in_flight(cluster, backend).await as f64
+    }
+
     /// The sum of all series of a metric that have these labels.
     pub async fn metric(&self, name: &str, labels: &[(&str, &str)]) -> f64 {
         let (_, page) = self.get("/metrics").await;

@@ -1,40 +1,11 @@
-//! Who gets how much, and what the death of a backend costs.
+//! Who gets how much, and what is said when there is nobody.
 
 use outrigger_tests::backend::{Backend, config, unused_port};
 use outrigger_tests::load::{Load, burst};
-use outrigger_tests::nginx::Nginx;
 use outrigger_tests::sidecar::Sidecar;
 use outrigger_tests::{client, eventually, millis, secs};
 
 const TCP_CHECK: &str = "[clusters.api.health]\nprobe = \"tcp\"\ninterval = \"500ms\"\nfall = 2\n";
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
-async fn kill_9_of_a_backend_costs_no_get() {
-    let mut backends = [Nginx::start().await, Nginx::start().await, Nginx::start().await];
-    let addresses = backends.each_ref().map(|nginx| nginx.address);
-    // Without a check only its traffic tells the sidecar.
-    for checks in ["", TCP_CHECK] {
-        let sidecar = Sidecar::ready(&(config(&addresses, "") + checks)).await;
-        let load = Load::start(sidecar.web(), 6, 300);
-        tokio::time::sleep_until(load.started + secs(1)).await;
-        backends[1].process.kill().await;
-        let killed = load.started.elapsed();
-        tokio::time::sleep(secs(3)).await;
-        let tally = load.stop().await;
-        tally.assert_no_failures();
-        assert!(tally.total() > 1000, "{}", tally.total());
-        let (_, last) = tally.seen[&backends[1].name()];
-        assert!(last <= killed, "answered at {last:?}, killed at {killed:?}");
-        if checks.is_empty() {
-            sidecar.until_state("api", &backends[1].name(), "ejected", secs(1)).await;
-        } else {
-            sidecar.until_state("api", &backends[1].name(), "unhealthy", secs(3)).await;
-        }
-        // For the second round it is as good as new, on the same port.
-        let port = backends[1].address;
-        backends[1] = Nginx::at(port).await;
-    }
-}
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
 async fn eight_connections_are_spread_over_two_workers() {

@@ -7,7 +7,6 @@ mod idle;
 mod leaks;
 mod oversize;
 mod pressure;
-mod reuse;
 mod rude;
 mod traffic;
 

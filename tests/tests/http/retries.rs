@@ -2,8 +2,8 @@
 
 use outrigger_tests::backend::{Backend, RawBackend, config, unused_port};
 use outrigger_tests::raw::exchange;
+use outrigger_tests::secs;
 use outrigger_tests::sidecar::Sidecar;
-use outrigger_tests::{client, secs};
 
 const POST: &str = "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nhello";
 const GET: &str = "GET / HTTP/1.1\r\nHost: a\r\n\r\n";
@@ -78,21 +78,6 @@ async fn attempts_are_bounded() {
         assert_eq!((answer.status, answer.header("x-outrigger-error")), (502, vec!["reset"]));
         let after: usize = mutes.iter().map(|backend| backend.received().len()).sum();
         assert_eq!(after - before, expected, "{setting}");
-    }
-}
-
-/// The backend answers one request per connection and closes it without saying so: every second
-/// use of a kept connection meets a closed one.
-#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
-async fn an_idle_connection_that_was_closed_costs_nothing() {
-    let backend =
-        RawBackend::answering(b"\r\n\r\n", b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok", true)
-            .await;
-    // One backend only: there is no other to go to.
-    let sidecar = Sidecar::start(&config(&[backend.address], "")).await;
-    for _ in 0..200 {
-        let (status, body) = client::get(sidecar.web(), "/").await.unwrap();
-        assert_eq!((status, body.as_str()), (200, "ok"));
     }
 }
 
