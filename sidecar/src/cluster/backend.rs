@@ -254,7 +254,10 @@ impl Backend {
     }
 
     pub(super) fn end_trial(&self) {
-        self.measurements.trial.store(false, Ordering::Release);
+        let trial = &self.measurements.trial;
+        if trial.load(Ordering::Relaxed) {
+            trial.store(false, Ordering::Release);
+        }
     }
 
     /// Open connections, of all workers.

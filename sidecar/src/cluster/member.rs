@@ -53,8 +53,6 @@ impl Member {
     pub(super) fn back(mut self, endpoint: Endpoint, now: Instant) -> Self {
         self.describe(endpoint);
         self.drains.end(Cause::Removal);
-        // Whoever tried it may have come back too late to say so.
-        self.backend.end_trial();
         (self.streak, self.unhealthy_since) = (0, None);
         self.recovered(now);
         self
@@ -116,7 +114,7 @@ impl Member {
             backend: Arc::clone(&self.backend),
             probe: self.verdict,
             ejection: self.record.ejection,
-            on_trial: self.record.ejection.is_some_and(|ejection| ejection.until <= now),
+            on_trial: self.record.is_due(now),
             stalled: self.stall.stalled,
             cut: leaving.map_or_else(|| self.cut_while_unhealthy(&settings.drain), |l| l.cut),
             leaving,

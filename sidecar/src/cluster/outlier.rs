@@ -145,6 +145,11 @@ impl Record {
         length
     }
 
+    /// Whether it is ejected, and has been for long enough to be tried.
+    pub(super) fn is_due(&self, now: Instant) -> bool {
+        self.ejection.is_some_and(|ejection| ejection.until <= now)
+    }
+
     /// It is used again.
     pub(super) fn restore(&mut self, now: Instant) {
         self.ejection = None;

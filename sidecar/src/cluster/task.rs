@@ -257,10 +257,20 @@ impl ClusterTask {
         snapshot.answered = self.answered;
         snapshot.stale_since = self.stale_since;
         self.cluster.snapshot.store(Arc::new(snapshot));
+        self.rearm_trials(now);
         self.announce.send_replace(version);
         self.replies.send();
         self.changed = false;
         self.published = Some(now);
+    }
+
+    /// Lets those be tried again, once their time comes, who are not on trial for anyone who picks
+    /// from now on. Sooner, and the request that has shown that a backend still fails would be
+    /// followed by others, up to the next snapshot.
+    fn rearm_trials(&self, now: Instant) {
+        for member in self.members.iter().filter(|member| !member.record.is_due(now)) {
+            member.backend.end_trial();
+        }
     }
 
     /// Takes a backend out for a while, if it may be: not too many, and not the last.
@@ -285,8 +295,8 @@ impl ClusterTask {
 
     fn tried(&mut self, id: u64, passed: bool, now: Instant) {
         let Some(member) = self.members.get_mut(id) else { return };
-        member.backend.end_trial();
-        if member.record.ejection.is_none() {
+        // It may have recovered, or have been ejected for something else since.
+        if !member.record.is_due(now) {
             return;
         }
         if passed {
@@ -294,8 +304,10 @@ impl ClusterTask {
             let (cluster, backend) = (self.cluster.name(), &member.backend.name);
             tracing::info!(cluster, %backend, "recovered from its ejection");
             self.changed = true;
-        } else if !member.drains.any() {
+        } else if member.drains.any() {
             // Who drains may not be ejected; it is tried again should it be back.
+            member.backend.end_trial();
+        } else {
             member.record.ejection = None;
             self.eject(id, EjectionReason::Trial, now);
             self.changed = true;

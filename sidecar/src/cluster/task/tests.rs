@@ -378,3 +378,30 @@ fn it_sleeps_until_there_is_something_to_do() {
     f.task.tick(f.now);
     assert_eq!(f.candidates(), [1]);
 }
+
+/// Up to the next snapshot workers go by the last, in which the backend may be tried.
+#[test]
+fn a_trial_that_fails_is_not_followed_by_another_before_the_next_ejection_is_over() {
+    let mut f = Fixture::new(false);
+    f.discover(&[(1, 1, 0), (2, 1, 0)]);
+    let backend = f.backend(1);
+    for _ in 0..5 {
+        backend.begin();
+        backend.end(Outcome::Http5xx, true, true);
+    }
+    f.event(Event::Suspect { id: backend.id });
+    let second = Duration::from_secs(1);
+    // The first ejection lasts ten seconds, the second twenty.
+    for length in [10, 20] {
+        f.wait(second * length - second / 2);
+        assert!(f.cluster.snapshot().candidates.trials.is_empty());
+        f.wait(second);
+        assert_eq!(f.cluster.snapshot().candidates.trials.len(), 1);
+        assert!(backend.begin_trial());
+        f.task.apply(Event::Trial { id: backend.id, passed: false }, f.now);
+        assert!(!backend.begin_trial());
+        // One of an earlier time that comes late.
+        f.event(Event::Trial { id: backend.id, passed: false });
+    }
+    assert_eq!(f.state(1), State::Ejected);
+}

@@ -116,9 +116,11 @@ impl Model {
         let Some(peer) = self.peers.iter_mut().find(|peer| peer.id == Some(id)) else {
             return false;
         };
-        peer.trial = false;
-        if !peer.present || peer.ejected_until.is_none() {
+        if !peer.present || !peer.ejected_until.is_some_and(|until| until <= now) {
             return false;
+        }
+        if !passed && !peer.drains.is_empty() {
+            peer.trial = false;
         }
         if passed {
             peer.recovered(None, now);

@@ -88,6 +88,11 @@ impl World {
                 .all(|(port, ..)| view.choice.candidates.contains(port));
         }
         view.table = view.built;
+        // Who is not to be tried now may be tried again when that is due.
+        let due = |peer: &Peer| peer.ejected_until.is_some_and(|until| until <= now);
+        for peer in self.model.peers.iter_mut().filter(|peer| peer.present && !due(peer)) {
+            peer.trial = false;
+        }
         let Choice { candidates, panic } = view.choice.clone();
         self.journal.note(Note::Published { version: snapshot.version, candidates, panic });
     }
