@@ -2,7 +2,8 @@
 
 use std::sync::atomic::{AtomicU32, Ordering, fence};
 
-use tokio::sync::Notify;
+use tokio::sync::futures::Notified;
+use tokio::sync::{Mutex, MutexGuard, Notify};
 
 use super::load::Load;
 use crate::config::Limits;
@@ -14,7 +15,12 @@ pub struct Gate {
     requests: AtomicU32,
     connections: AtomicU32,
     waiting: AtomicU32,
+    /// Belongs to whoever has waited for the longest: nobody behind it looks for room, so that those
+    /// who wait are served in order and do not wake each other.
+    turn: Mutex<()>,
     room: Notify,
+    /// For those who wait beside the queue: see [`Waiting::turn`].
+    any_room: Notify,
 }
 
 impl Gate {
@@ -24,7 +30,9 @@ impl Gate {
             requests: AtomicU32::new(0),
             connections: AtomicU32::new(0),
             waiting: AtomicU32::new(0),
+            turn: Mutex::new(()),
             room: Notify::new(),
+            any_room: Notify::new(),
         }
     }
 
@@ -87,12 +95,18 @@ impl Gate {
     pub fn wants_connections(&self) -> bool {
         let bounded =
             self.limits.max_connections.is_some() || self.limits.backend_max_connections.is_some();
-        bounded && self.waiting.load(Ordering::Relaxed) > 0
+        bounded && self.is_awaited()
+    }
+
+    /// Whether somebody waits.
+    pub fn is_awaited(&self) -> bool {
+        self.waiting.load(Ordering::Acquire) > 0
     }
 
     /// A place in the queue; `None` when it is full.
     pub fn queue(&self) -> Option<Waiting<'_>> {
-        let queued = raise(&self.waiting, Some(self.limits.queue)).then(|| Waiting(self));
+        let joined = raise(&self.waiting, Some(self.limits.queue));
+        let queued = joined.then(|| Waiting { gate: self, turn: None });
         // Either whoever gives room back sees that somebody waits, or this one, who looks once
         // more before it waits, sees the room: both write first, fence, and then read.
         fence(Ordering::SeqCst);
@@ -103,26 +117,38 @@ impl Gate {
         fence(Ordering::SeqCst);
         if self.waiting.load(Ordering::Relaxed) > 0 {
             self.room.notify_one();
+            self.any_room.notify_waiters();
         }
     }
 }
 
 /// Someone who waits for room.
 #[derive(Debug)]
-pub struct Waiting<'g>(&'g Gate);
+pub struct Waiting<'g> {
+    gate: &'g Gate,
+    turn: Option<MutexGuard<'g, ()>>,
+}
 
-impl Waiting<'_> {
-    /// Ends when there may be room.
-    pub async fn room(&self) {
-        self.0.room.notified().await;
+impl<'g> Waiting<'g> {
+    /// Ends when nobody who waits was here before. Whoever may go to one backend only does without:
+    /// in its turn it would hold up all those who may go elsewhere.
+    pub async fn turn(&mut self) {
+        self.turn = Some(self.gate.turn.lock().await);
+    }
+
+    /// Ends when there may be more room than when it was asked for.
+    pub fn room(&self) -> Notified<'g> {
+        match self.turn {
+            // Told of everything since its turn began, even while it looked.
+            Some(_) => self.gate.room.notified(),
+            None => self.gate.any_room.notified(),
+        }
     }
 }
 
 impl Drop for Waiting<'_> {
     fn drop(&mut self) {
-        self.0.waiting.fetch_sub(1, Ordering::AcqRel);
-        // The room that it was told of may be for the next one.
-        self.0.tell();
+        self.gate.waiting.fetch_sub(1, Ordering::AcqRel);
     }
 }
 
@@ -163,13 +189,34 @@ mod tests {
     async fn who_waits_is_told_of_room() {
         let (gate, load) = (gate(1, 1, 1), Load::default());
         assert!(gate.begin(&load));
-        let waiting = gate.queue().unwrap();
+        let mut waiting = gate.queue().unwrap();
         assert!(gate.queue().is_none());
+        waiting.turn().await;
+        let room = waiting.room();
         load.end(true);
         gate.end();
-        waiting.room().await;
+        room.await;
         drop(waiting);
         assert!(gate.queue().is_some());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn those_who_wait_are_served_in_order_but_for_those_who_may_go_to_one_backend_only() {
+        let (gate, load) = (gate(1, 1, 3), Load::default());
+        assert!(gate.begin(&load));
+        let [mut first, mut second, bound] = [(); 3].map(|()| gate.queue().unwrap());
+        first.turn().await;
+        let soon = Duration::from_millis(1);
+        assert!(tokio::time::timeout(soon, second.turn()).await.is_err());
+        let told = bound.room();
+        load.end(true);
+        gate.end();
+        first.room().await;
+        told.await;
+        // The room is for the first, and then nobody is before the second.
+        assert!(tokio::time::timeout(soon, second.turn()).await.is_err());
+        drop(first);
+        second.turn().await;
     }
 
     #[test]

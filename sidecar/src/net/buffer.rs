@@ -33,6 +33,11 @@ impl Buffer {
         self.start == self.end
     }
 
+    /// Whether more can be read before some of it is used.
+    pub fn has_room(&self) -> bool {
+        self.unused().len() < LARGE
+    }
+
     /// Marks bytes as used; at most as many as there are.
     pub fn consume(&mut self, bytes: usize) {
         self.start = (self.start + bytes).min(self.end);

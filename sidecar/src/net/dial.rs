@@ -62,14 +62,6 @@ impl Stream {
         }
     }
 
-    /// What went wrong on the socket since it was last asked.
-    pub fn take_error(&self) -> io::Result<Option<io::Error>> {
-        match self {
-            Self::Tcp(stream) => stream.take_error(),
-            Self::Unix(stream) => stream.take_error(),
-        }
-    }
-
     /// Makes the socket part of the runtime of this thread.
     pub fn from_std(stream: StdStream) -> io::Result<Self> {
         match stream {

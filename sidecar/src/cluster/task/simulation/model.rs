@@ -116,7 +116,7 @@ impl Model {
         let Some(peer) = self.peers.iter_mut().find(|peer| peer.id == Some(id)) else {
             return false;
         };
-        if !peer.present || !peer.ejected_until.is_some_and(|until| until <= now) {
+        if !peer.present || peer.ejected_until.is_none_or(|until| until > now) {
             return false;
         }
         if !passed && !peer.drains.is_empty() {

@@ -134,11 +134,6 @@ impl Downstream {
         flushed
     }
 
-    /// Whether the app has reset the connection, which shows even while something of it is unread.
-    pub(super) fn is_reset(&self) -> bool {
-        !matches!(self.wire.stream.take_error(), Ok(None))
-    }
-
     /// Ready when the app is gone for good while it waits for us. What else it sends is kept
     /// for later; that it will send no more is no reason not to answer.
     pub(super) fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<()> {
@@ -148,5 +143,14 @@ impl Downstream {
             }
         }
         Poll::Pending
+    }
+
+    /// Ready when the app will send no more, or is gone for good. What else it sends is read for
+    /// that, as far as there is room, and kept for later.
+    pub(super) fn poll_ended(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        while !self.wire.ended && self.wire.input.has_room() {
+            ready!(self.wire.poll_fill(cx))?;
+        }
+        if self.wire.ended { Poll::Ready(Ok(())) } else { Poll::Pending }
     }
 }

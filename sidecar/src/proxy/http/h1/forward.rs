@@ -1,10 +1,10 @@
 //! Sending a request to a backend, and to another one where that is safe.
 
 use std::future::poll_fn;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::task::Poll;
 
-use tokio::time::Instant;
+use tokio::time::{Instant, Sleep};
 
 use super::attempt::{Answered, attempt};
 use super::downstream::Downstream;
@@ -65,12 +65,15 @@ async fn one_after_another<'a>(
     }
 }
 
-/// Picks a backend, and waits for room if there is none.
+/// Picks a backend, and waits for room if there is none, or others have waited before.
 async fn find(
     app: &mut Downstream,
     plan: &Plan<'_>,
     attempts: &mut Attempts<'_>,
 ) -> Result<Found, Stopped> {
+    if attempts.is_behind() && !plan.is_bound() {
+        return wait(app, plan, attempts).await;
+    }
     match pick(app, plan, attempts) {
         Ok(found) => Ok(found),
         Err(NoPick::Full) => wait(app, plan, attempts).await,
@@ -97,31 +100,45 @@ async fn wait(
     attempts: &mut Attempts<'_>,
 ) -> Result<Found, Stopped> {
     let cluster = &plan.decision.destination.cluster;
-    let overflow = ProxyError::Overflow;
     let queued = cluster.cluster.gate.as_ref().and_then(|gate| gate.queue());
-    let Some(waiting) = queued else { return Err(attempts.last_or(overflow)) };
+    let Some(mut place) = queued else { return Err(attempts.last_or(ProxyError::Overflow)) };
     let mut limit = pin!(tokio::time::sleep_until(attempts.waits_until()));
+    if !plan.is_bound() {
+        patiently(app, limit.as_mut(), attempts, place.turn()).await?;
+    }
     loop {
-        if app.is_reset() {
-            return Err(Stopped::AppGone);
-        }
+        // Asked for before the look, so that nothing is missed between the two.
+        let room = place.room();
         match pick(app, plan, attempts) {
             Ok(found) => return Ok(found),
             Err(NoPick::Full) => {}
             Err(none) => return Err(attempts.last_or(ProxyError::from(none))),
         }
-        let mut room = pin!(waiting.room());
-        poll_fn(|cx| {
-            if app.poll_gone(cx).is_ready() {
-                return Poll::Ready(Err(Stopped::AppGone));
-            }
-            if limit.as_mut().poll(cx).is_ready() {
-                return Poll::Ready(Err(attempts.last_or(overflow)));
-            }
-            room.as_mut().poll(cx).map(Ok)
-        })
-        .await?;
+        patiently(app, limit.as_mut(), attempts, room).await?;
     }
+}
+
+/// Waits for something, unless the app leaves or it takes too long.
+async fn patiently(
+    app: &mut Downstream,
+    mut limit: Pin<&mut Sleep>,
+    attempts: &mut Attempts<'_>,
+    what: impl Future<Output = ()>,
+) -> Result<(), Stopped> {
+    let mut what = pin!(what);
+    poll_fn(|cx| {
+        let ended = app.poll_ended(cx);
+        if matches!(ended, Poll::Ready(Err(_))) {
+            return Poll::Ready(Err(Stopped::AppGone));
+        }
+        // An end may be that of the app, or of all that it has to say; then it waits for an answer
+        // still, and this is one.
+        if ended.is_ready() || limit.as_mut().poll(cx).is_ready() {
+            return Poll::Ready(Err(attempts.last_or(ProxyError::Overflow)));
+        }
+        what.as_mut().poll(cx).map(Ok)
+    })
+    .await
 }
 
 /// Another backend to ask, in place of one whose answer has a status that is tried again. Without

@@ -15,6 +15,7 @@ use super::exchange::{Plan, Stopped};
 use super::fields::Kind;
 use super::framing::Framing;
 use super::head::Request;
+use crate::cluster::Key;
 use crate::proxy::http::site::LocalCluster;
 
 /// Back-off between attempts is drawn from zero to this, doubled each time up to the most.
@@ -78,6 +79,12 @@ impl<'a> Attempts<'a> {
     /// What time it is for the next attempt: the first begins with the request.
     pub(super) fn now(&self) -> Instant {
         if self.is_retry() || self.waits_until.is_some() { Instant::now() } else { self.started }
+    }
+
+    /// Whether it has to wait behind others: it has not begun, and they were here before.
+    pub(super) fn is_behind(&self) -> bool {
+        let gate = self.cluster.cluster.gate.as_ref();
+        gate.is_some_and(|gate| gate.is_awaited()) && self.tried.is_empty() && !self.is_retry()
     }
 
     /// Until when it may wait for room, in all.
@@ -191,6 +198,12 @@ pub(super) fn is_repeatable(request: &Request<'_>) -> bool {
 }
 
 impl Plan<'_> {
+    /// Whether it may go to one backend only.
+    pub(super) fn is_bound(&self) -> bool {
+        let affinity = &self.decision.destination.cluster.settings().affinity;
+        affinity.strict && self.affinity.key != Key::None
+    }
+
     /// Whether nothing but its head would have to be sent again.
     pub(super) fn has_no_body(&self) -> bool {
         matches!(self.framing, Framing::Empty | Framing::Length(0))
