@@ -8,9 +8,11 @@ pub mod backend;
 pub mod bind;
 pub mod client;
 pub mod load;
+pub mod moody;
 pub mod nginx;
 pub mod process;
 pub mod raw;
+pub mod rolling;
 pub mod sidecar;
 pub mod vanishing;
 

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use http_body_util::Full;
 use tokio::task::JoinHandle;
-use tokio::time::{Instant, interval};
+use tokio::time::{Instant, interval_at};
 
 use crate::backend::X_BACKEND;
 use crate::client::{Client, request};
@@ -107,11 +107,13 @@ impl Load {
         let stop = Arc::<AtomicBool>::default();
         let started = Instant::now();
         let pause = Duration::from_secs(1) * connections / per_second;
-        let connection = |_| {
+        // Their turns are spread, so that the rate is as even as it can be.
+        let connection = |index| {
             let stop = Arc::clone(&stop);
+            let first = started + pause * index / connections;
             tokio::spawn(async move {
                 let mut tally = Tally::default();
-                let mut pace = interval(pause);
+                let mut pace = interval_at(first, pause);
                 let mut client = None;
                 while !stop.load(Ordering::Relaxed) {
                     pace.tick().await;

@@ -2,9 +2,18 @@
 //!
 //! With `OUTRIGGER_LONG=1` the tests whose worth grows with their length run in full.
 
+mod all_down;
+mod bad_http;
 mod blackhole;
 mod broken_off;
+mod errors;
+mod flapping;
 mod idle_closed;
 mod killed;
+mod late;
+mod rolling;
+mod slow;
+mod slow_start;
 mod stopped;
+mod storm;
 mod vanished;
