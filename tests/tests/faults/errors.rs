@@ -44,7 +44,7 @@ async fn five_errors_in_a_row_eject_a_backend() {
     assert_eq!(sidecar.metric("outrigger_eligible_backends", &[]).await, 3.0);
 }
 
-/// It never fails twice three times: only its rate gives it away.
+/// It never fails more than three times in a row: only its rate gives it away.
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
 async fn a_backend_that_fails_most_of_the_time_is_ejected_for_its_success_rate() {
     let backends: [Moody; 4] = Moody::some(GOOD).await;
