@@ -3,11 +3,9 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use http_body_util::Full;
 use rustix::process::Signal;
 use tempfile::TempDir;
 
-use crate::client::{Client, request};
 use crate::nginx::Nginx;
 use crate::sidecar::Sidecar;
 use crate::{eventually, secs};
@@ -104,11 +102,7 @@ impl Fleet {
     }
 }
 
-/// `POST /api/v1/clusters/api/backends/{backend}/{what}`.
 async fn order(sidecar: &Sidecar, backend: &str, what: &str) {
-    let path = format!("/api/v1/clusters/api/backends/{backend}/{what}");
-    let order = request("POST", &path, sidecar.admin).header("x-outrigger-admin", "1");
-    let mut client = Client::connect(sidecar.admin).await.unwrap();
-    let answer = client.send(order.body(Full::default()).unwrap()).await.unwrap();
-    assert_eq!(answer.status(), 200, "{path}: {:?}", answer.body());
+    let (status, view) = sidecar.order(backend, what, "").await;
+    assert_eq!(status, 200, "{view}");
 }

@@ -54,9 +54,8 @@ impl Outcomes {
                 clear(&self.connect_streak);
                 self.fail(id, answered, 0);
             }
-            // The app left, an old connection had been closed, or it is being found out by other
-            // means: none of it is a failure in a row.
-            Outcome::Cancelled | Outcome::Stale | Outcome::Stalled | Outcome::Unused => {}
+            // The app left, or an old connection had been closed: neither says anything.
+            Outcome::Cancelled | Outcome::Stale | Outcome::Unused => {}
         }
     }
 

@@ -11,6 +11,7 @@ mod flapping;
 mod idle_closed;
 mod killed;
 mod late;
+mod limits;
 mod rolling;
 mod slow;
 mod slow_start;

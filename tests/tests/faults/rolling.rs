@@ -11,11 +11,17 @@ use tokio::time::sleep;
 /// request that is sent to a backend which goes.
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
 async fn a_rolling_restart_costs_no_request() {
+    for notice in [Notice::HealthPage, Notice::HealthPageAndDrain] {
+        restart(notice).await;
+    }
+}
+
+async fn restart(notice: Notice) {
     let mut fleet = Fleet::start(4).await;
     let sidecar = Sidecar::ready(&config(&fleet.addresses(), CHECK)).await;
     let loads = ["GET", "POST"].map(|method| Load::start_with(sidecar.web(), 8, 300, method));
     sleep(millis(500)).await;
-    fleet.restart(&sidecar, Notice::HealthPage).await;
+    fleet.restart(&sidecar, notice).await;
     let restarted = loads[1].started.elapsed();
     sleep(secs(1)).await;
     let [gets, posts] = loads.map(Load::stop);

@@ -7,7 +7,6 @@ mod gone;
 mod heads;
 mod hedging;
 mod interim;
-mod limits;
 mod moved;
 mod pipelining;
 mod refused;

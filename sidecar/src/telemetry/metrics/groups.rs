@@ -140,7 +140,6 @@ impl BackendMetrics {
         let counted = match outcome {
             Outcome::Unused => return None,
             Outcome::Stale => Outcome::Reset,
-            Outcome::Stalled => Outcome::Timeout,
             outcome => outcome,
         };
         Some(&self.outcomes[counted as usize])

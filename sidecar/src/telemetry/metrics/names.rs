@@ -89,8 +89,6 @@ pub enum Outcome {
     /// A kept connection turned out to be closed: counted as `reset`, but it says nothing about
     /// the backend.
     Stale,
-    /// The backend has stalled, which is judged by other means: counted as `timeout`.
-    Stalled,
     /// Nothing was attempted: not counted.
     Unused,
 }
@@ -100,7 +98,7 @@ impl Outcome {
     pub fn is_failure(self) -> bool {
         match self {
             Self::ConnectFailed | Self::Reset | Self::Timeout | Self::Http5xx => true,
-            Self::Success | Self::Cancelled | Self::Stale | Self::Stalled | Self::Unused => false,
+            Self::Success | Self::Cancelled | Self::Stale | Self::Unused => false,
         }
     }
 }

@@ -167,7 +167,7 @@ impl Model {
                 peer.failures += 1;
                 peer.connect_failures = 0;
             }
-            Outcome::Cancelled | Outcome::Stale | Outcome::Stalled | Outcome::Unused => {}
+            Outcome::Cancelled | Outcome::Stale | Outcome::Unused => {}
         }
     }
 

@@ -283,7 +283,9 @@ impl<'a> Attempt<'a> {
                 Failure { stopped: ProxyError::Timeout.into(), again: repeated }
             }
             End::Stalled => {
-                pick.outcome(Outcome::Stalled);
+                // Once all of them have moved there is nothing left that it could answer: those who
+                // waited in vain decide how long it stays out.
+                pick.outcome(Outcome::Timeout);
                 Failure { stopped: ProxyError::Timeout.into(), again: Again::Free }
             }
             // Not the backend's fault: the attempt counts as cancelled.
