@@ -48,6 +48,9 @@ impl Ewma {
         let mut current = self.0.load(Ordering::Relaxed);
         for _ in 0..2 {
             let next = match Average::unpack(current) {
+                // Nothing is forgotten within a millisecond, so nothing changes: the usual case of
+                // a busy backend, and then no worker writes what all of them read.
+                Some(average) if sample <= average.seconds && average.age(now_ms) == 0 => return,
                 Some(average) => average.with(sample, now_ms),
                 None => Average { seconds: sample, at: now_ms },
             };
