@@ -10,19 +10,40 @@ use outrigger_tests::bind::{Bind, SERVICE, srv};
 use outrigger_tests::raw::exchange;
 use outrigger_tests::sidecar::Sidecar;
 use outrigger_tests::{eventually, millis, secs};
+use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep_until};
 
 use super::world::{Download, Worker, assert_after, download};
 
 /// What each mode means for a download that begins before and would take ten seconds.
-fn assert_ended(mode: &str, left: Instant, ended: Option<&Download>) {
-    match (mode, ended) {
-        ("keep", None) => {}
-        ("drain", Some(cut)) if !cut.whole => assert_after(left, cut.at, secs(1), secs(1)),
-        ("terminate", Some(cut)) if !cut.whole => {
-            assert!(cut.at - left < millis(500), "{:?}", cut.at - left);
-        }
-        (mode, ended) => panic!("{mode}: {ended:?}"),
+async fn assert_left(mode: &str, left: Instant, downloading: JoinHandle<Download>) {
+    if mode == "keep" {
+        sleep_until(left + secs(3)).await;
+        assert!(!downloading.is_finished());
+        return;
+    }
+    let cut = downloading.await.unwrap();
+    assert!(!cut.whole);
+    match mode {
+        "drain" => assert_after(left, cut.at, secs(1), secs(1)),
+        "terminate" => assert!(cut.at - left < millis(500), "{:?}", cut.at - left),
+        other => panic!("{other}"),
+    }
+}
+
+async fn download_from(sidecar: &Sidecar, backend: &str) -> JoinHandle<Download> {
+    eventually("a download from it", secs(5), || async {
+        let (from, watched) = download(sidecar.web(), "none").await;
+        (from == backend).then_some(watched)
+    })
+    .await
+}
+
+/// What comes now goes to this one.
+async fn goes_to(sidecar: &Sidecar, backend: &str) {
+    for _ in 0..4 {
+        let answer = exchange(sidecar.web(), "GET / HTTP/1.1\r\nHost: a\r\n\r\n").await;
+        assert_eq!(answer.header("x-backend"), [backend]);
     }
 }
 
@@ -55,27 +76,12 @@ async fn a_backend_that_fails_its_probes_is_left_as_configured() {
             page.address.port()
         );
         let sidecar = Sidecar::ready(&config(&[a.address(), b.address()], &rules)).await;
-        let downloading = eventually("a download from it", secs(5), || async {
-            let (from, watched) = download(sidecar.web(), "none").await;
-            (from == a.name()).then_some(watched)
-        })
-        .await;
+        let downloading = download_from(&sidecar, &a.name()).await;
         ill.store(true, Ordering::Relaxed);
         sidecar.until_state("api", &a.name(), "unhealthy", secs(5)).await;
         let left = Instant::now();
-        for _ in 0..4 {
-            let answer = exchange(sidecar.web(), "GET / HTTP/1.1\r\nHost: a\r\n\r\n").await;
-            assert_eq!(answer.header("x-backend"), [b.name()]);
-        }
-        let ended = match mode {
-            "keep" => {
-                sleep_until(left + secs(3)).await;
-                assert!(!downloading.is_finished());
-                None
-            }
-            _ => Some(downloading.await.unwrap()),
-        };
-        assert_ended(mode, left, ended.as_ref());
+        goes_to(&sidecar, &b.name()).await;
+        assert_left(mode, left, downloading).await;
         drop(well);
     }
 }
@@ -88,11 +94,7 @@ async fn a_backend_that_discovery_drops_is_left_as_configured() {
         let bind = Bind::start(&zone).await;
         let rules = format!("[clusters.api.drain]\ntimeout = \"1s\"\non_removal = \"{mode}\"\n");
         let sidecar = Sidecar::ready(&bind.config(&rules)).await;
-        let downloading = eventually("a download from it", secs(5), || async {
-            let (from, watched) = download(sidecar.web(), "none").await;
-            (from == a.name()).then_some(watched)
-        })
-        .await;
+        let downloading = download_from(&sidecar, &a.name()).await;
         let record = format!("{SERVICE}. SRV 10 50 {} a.test.internal.", a.address().port());
         bind.update(&format!("update delete {record}")).await;
         let is_left = async |name: String| {
@@ -101,19 +103,8 @@ async fn a_backend_that_discovery_drops_is_left_as_configured() {
         };
         eventually("it is left", secs(5), || async { is_left(a.name()).await.then_some(()) }).await;
         let left = Instant::now();
-        for _ in 0..4 {
-            let answer = exchange(sidecar.web(), "GET / HTTP/1.1\r\nHost: a\r\n\r\n").await;
-            assert_eq!(answer.header("x-backend"), [b.name()]);
-        }
-        let ended = match mode {
-            "keep" => {
-                sleep_until(left + secs(3)).await;
-                assert!(!downloading.is_finished());
-                None
-            }
-            _ => Some(downloading.await.unwrap()),
-        };
-        assert_ended(mode, left, ended.as_ref());
+        goes_to(&sidecar, &b.name()).await;
+        assert_left(mode, left, downloading).await;
         if mode != "keep" {
             sidecar.until_members("api", vec![b.name()], secs(5)).await;
         }

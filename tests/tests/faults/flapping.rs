@@ -76,13 +76,19 @@ fn assert_backs_off(changes: &[(Instant, String)], lengths: &[String]) {
     }
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
-async fn a_backend_with_errors_by_turns_is_ejected_for_longer_each_time() {
+/// Three that are always well, one that will not be, and a sidecar before them.
+async fn one_of_four() -> ([Moody; 3], Arc<Moody>, Sidecar) {
     let others: [Moody; 3] = Moody::some(GOOD).await;
     let flapping = Arc::new(Moody::start(GOOD).await);
     let mut addresses = others.each_ref().map(|backend| backend.address).to_vec();
     addresses.push(flapping.address);
     let sidecar = Sidecar::ready(&config(&addresses, RULES)).await;
+    (others, flapping, sidecar)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn a_backend_with_errors_by_turns_is_ejected_for_longer_each_time() {
+    let (others, flapping, sidecar) = one_of_four().await;
     let load = Load::start(sidecar.web(), 8, 400);
     let turns = flap(&flapping, BAD);
     let changes = watch(&sidecar, &flapping.name()).await;
@@ -102,11 +108,7 @@ async fn a_backend_with_errors_by_turns_is_ejected_for_longer_each_time() {
 /// An app whose requests may be repeated notices nothing of it.
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
 async fn a_backend_that_resets_by_turns_costs_no_get() {
-    let others: [Moody; 3] = Moody::some(GOOD).await;
-    let flapping = Arc::new(Moody::start(GOOD).await);
-    let mut addresses = others.each_ref().map(|backend| backend.address).to_vec();
-    addresses.push(flapping.address);
-    let sidecar = Sidecar::ready(&config(&addresses, RULES)).await;
+    let (_others, flapping, sidecar) = one_of_four().await;
     let load = Load::start(sidecar.web(), 8, 400);
     let turns = flap(&flapping, Mood::Resetting);
     let changes = watch(&sidecar, &flapping.name()).await;

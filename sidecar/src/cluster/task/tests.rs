@@ -7,15 +7,11 @@ mod measured;
 mod picked;
 
 use super::*;
-use crate::balancer::Policy;
-use crate::cluster::affinity::Keyring;
+use crate::cluster::fixture::{self, discovered};
 use crate::cluster::members::REMEMBER;
 use crate::cluster::{Backend, State};
-use crate::config::{
-    self, AffinityKey, ClusterTimeouts, Health, HostPolicy, OnLeaving, Probe, Source,
-};
-use crate::net::Address;
-use crate::telemetry::metrics::{Metrics, Outcome};
+use crate::config::{AffinityKey, Probe};
+use crate::telemetry::metrics::Outcome;
 
 const START_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -32,73 +28,11 @@ impl Fixture {
     }
 
     fn with(checked: bool, change: impl FnOnce(&mut config::Cluster)) -> Self {
-        let second = Duration::from_secs(1);
-        let health = Health {
-            probe: Probe::Tcp,
-            port: None,
-            host: None,
-            interval: second,
-            interval_unhealthy: second,
-            timeout: second,
-            rise: 2,
-            fall: 3,
-            skip_when_busy: false,
-        };
-        let mut settings = config::Cluster {
-            name: "api".into(),
-            policy: Policy::RoundRobin,
-            host: HostPolicy::Auto,
-            panic_threshold: 50,
-            source: Source::Static(Vec::new()),
-            health: checked.then_some(health),
-            timeouts: ClusterTimeouts {
-                connect: None,
-                response: None,
-                stream_idle: None,
-                idle: None,
-            },
-            retry: config::Retry {
-                attempts: 2,
-                budget: 20,
-                min_per_second: 3,
-                per_try_timeout: None,
-                hedge_after: None,
-                on_status: Vec::new(),
-            },
-            outlier: Some(config::Outlier {
-                consecutive: 5,
-                consecutive_connect: 3,
-                base_ejection: Duration::from_secs(10),
-                max_ejection: Duration::from_secs(300),
-                max_ejected: 50,
-            }),
-            drain: config::Drain {
-                timeout: Duration::from_secs(30),
-                keep_affinity: true,
-                on_unhealthy: OnLeaving::Keep,
-                on_removal: OnLeaving::Drain,
-            },
-            affinity: config::Affinity {
-                key: AffinityKey::None,
-                ttl: None,
-                strict: false,
-                bounded_load: None,
-            },
-            limits: config::Limits {
-                max_connections: None,
-                max_requests: None,
-                backend_max_connections: None,
-                backend_max_requests: None,
-                queue: 1024,
-                queue_timeout: second,
-            },
-            slow_start: None,
-        };
+        let health =
+            "[clusters.api.health]\nprobe = \"tcp\"\ninterval = \"1s\"\ntimeout = \"1s\"\n";
+        let mut settings = fixture::settings(if checked { health } else { "" });
         change(&mut settings);
-        let metrics = Metrics::new().unwrap();
-        let keyring = Keyring::parse(b"a secret that no one but tests know").unwrap();
-        let keyring = Some(keyring.into());
-        let (cluster, task) = Cluster::new(Arc::new(settings), START_TIMEOUT, &metrics, keyring);
+        let (cluster, task, _) = fixture::cluster(settings, START_TIMEOUT);
         let start = task.pending_until - START_TIMEOUT;
         Self { cluster, task, start, now: start }
     }
@@ -130,8 +64,8 @@ impl Fixture {
 
     fn backend(&self, port: u16) -> Arc<Backend> {
         let snapshot = self.cluster.snapshot();
-        let address = Address::Tcp(([10, 0, 0, 1], port).into());
-        let entry = snapshot.entries.iter().find(|e| e.backend.endpoint.address == address);
+        let at_port = |e: &&Entry| fixture::port(&e.backend.endpoint.address) == port;
+        let entry = snapshot.entries.iter().find(at_port);
         Arc::clone(&entry.unwrap().backend)
     }
 
@@ -144,24 +78,9 @@ impl Fixture {
     /// Ports of those that may be picked.
     fn candidates(&self) -> Vec<u16> {
         let snapshot = self.cluster.snapshot();
-        let port = |index: &usize| match snapshot.entries[*index].backend.endpoint.address {
-            Address::Tcp(address) => address.port(),
-            Address::Unix(_) => unreachable!(),
-        };
-        snapshot.candidates.indices.iter().map(port).collect()
+        let address = |index: &usize| &snapshot.entries[*index].backend.endpoint.address;
+        snapshot.candidates.indices.iter().map(address).map(fixture::port).collect()
     }
-}
-
-/// Each endpoint is `(port, weight, priority)` on 10.0.0.1.
-fn discovered(endpoints: &[(u16, u32, u16)]) -> Event {
-    let endpoint = |&(port, weight, priority): &(u16, u32, u16)| Endpoint {
-        address: Address::Tcp(([10, 0, 0, 1], port).into()),
-        target: None,
-        weight: weight * 256,
-        priority,
-    };
-    let endpoints = endpoints.iter().map(endpoint).collect();
-    Event::Discovered { at: SystemTime::UNIX_EPOCH, endpoints }
 }
 
 #[test]
@@ -345,12 +264,7 @@ fn a_burst_of_changes_is_published_at_most_every_10_ms() {
     f.wait(PUBLISH_EVERY);
     let version = f.cluster.snapshot().version;
     for weight in 2..50 {
-        let endpoint = Endpoint {
-            address: Address::Tcp(([10, 0, 0, 1], 1).into()),
-            target: None,
-            weight,
-            priority: 0,
-        };
+        let endpoint = Endpoint { weight, ..fixture::endpoint(1, 1, 0) };
         let at = SystemTime::UNIX_EPOCH;
         f.task.apply(Event::Discovered { at, endpoints: vec![endpoint] }, f.now);
         f.task.tick(f.now);

@@ -2,6 +2,16 @@
 
 use super::*;
 
+impl Fixture {
+    /// The backend answers a request, and the cluster looks.
+    fn answer(&mut self, backend: &Backend) {
+        assert!(backend.begin());
+        backend.answered(Duration::from_millis(1), None, true, self.now);
+        backend.end(Outcome::Success, true, false);
+        self.wait(sweep::EVERY);
+    }
+}
+
 /// Under failure a sweep was quadratic, a second or two for 5,000 backends.
 #[tokio::test(start_paused = true)]
 async fn a_sweep_over_5000_failing_backends_is_quick() {
@@ -88,19 +98,12 @@ fn an_answered_probe_ends_a_stall_and_an_open_port_does_not() {
         f.probe(1, true);
         f.probe(2, true);
         let (silent, other) = (f.backend(1), f.backend(2));
-        let answer = |f: &Fixture, backend: &Backend| {
-            assert!(backend.begin());
-            backend.answered(Duration::from_millis(1), None, true, f.now);
-            backend.end(Outcome::Success, true, false);
-        };
-        answer(&f, &silent);
-        f.wait(sweep::EVERY);
+        f.answer(&silent);
         for _ in 0..5 {
             assert!(silent.begin());
         }
         for _ in 0..5 {
-            answer(&f, &other);
-            f.wait(sweep::EVERY);
+            f.answer(&other);
         }
         assert_eq!(f.state(1), State::Ejected);
         assert!(f.cluster.snapshot().entries[0].stalled);
@@ -116,30 +119,21 @@ fn what_is_still_being_sent_makes_no_stall() {
     f.discover(&[(1, 1, 0), (2, 1, 0)]);
     let (uploads, other) = (f.backend(1), f.backend(2));
     for backend in [&uploads, &other] {
-        assert!(backend.begin());
-        backend.answered(Duration::from_millis(1), None, true, f.now);
-        backend.end(Outcome::Success, true, false);
+        f.answer(backend);
     }
-    f.wait(sweep::EVERY);
     for _ in 0..12 {
         assert!(uploads.begin());
         uploads.waits(false);
     }
     for _ in 0..10 {
-        assert!(other.begin());
-        other.answered(Duration::from_millis(1), None, true, f.now);
-        other.end(Outcome::Success, true, false);
-        f.wait(sweep::EVERY);
+        f.answer(&other);
     }
     assert_eq!(f.state(1), State::Ready);
     for _ in 0..12 {
         uploads.waits(true);
     }
     for _ in 0..5 {
-        assert!(other.begin());
-        other.answered(Duration::from_millis(1), None, true, f.now);
-        other.end(Outcome::Success, true, false);
-        f.wait(sweep::EVERY);
+        f.answer(&other);
     }
     assert_eq!(f.state(1), State::Ejected);
 }
