@@ -18,7 +18,7 @@ use crate::admin::{self, Admin};
 use crate::cluster::Cluster;
 use crate::cluster::affinity::Keyring;
 use crate::config::Config;
-use crate::discovery::dns::{DnsError, Resolver, Ttls};
+use crate::discovery::{DnsError, Sources};
 use crate::net::Address;
 use crate::net::backoff::Backoff;
 use crate::net::listen::Socket;
@@ -60,7 +60,7 @@ impl Sidecar {
     /// Binds every address and starts everything; to be called on the control thread's runtime.
     pub fn start(config: &Config) -> Result<Self, StartError> {
         let metrics = Metrics::new()?;
-        let resolver = Arc::new(Resolver::new(&config.dns)?);
+        let sources = Arc::new(Sources::new(config)?);
         let (phase, phases) = watch::channel(Phase::Running);
         let guards = Guards::default();
 
@@ -68,7 +68,7 @@ impl Sidecar {
 
         let admin_socket = bind("admin", &config.admin.listen)?;
         let admin_address = address(&admin_socket, "admin", &config.admin.listen)?;
-        let clusters = start_clusters(config, &resolver, &metrics, keyring.as_ref());
+        let clusters = start_clusters(config, &sources, &metrics, keyring.as_ref());
         let listeners = config
             .listeners
             .iter()
@@ -131,25 +131,27 @@ fn keyring(config: &Config) -> Result<Option<Arc<Keyring>>, StateError> {
 
 fn start_clusters(
     config: &Config,
-    resolver: &Arc<Resolver>,
+    sources: &Arc<Sources>,
     metrics: &Arc<Metrics>,
     keyring: Option<&Arc<Keyring>>,
 ) -> Vec<Arc<Cluster>> {
-    let ttls = Ttls::new(&config.dns);
     let slots = health::Slots::default();
     let start = |settings: &Arc<config::Cluster>| {
         let timeout = config.runtime.start_timeout;
         let (cluster, mut task) =
             Cluster::new(Arc::clone(settings), timeout, metrics, keyring.cloned());
         // Before the first request, which may come as soon as there is a socket.
-        if let Some(endpoints) = discovery::known(&settings.source) {
-            task.seed(endpoints);
+        for (source, settings) in settings.sources.iter().enumerate() {
+            if let Some(endpoints) = discovery::known(settings) {
+                task.seed(source, endpoints);
+            }
         }
         tokio::spawn(task.run());
-        let (of, resolver) = (Arc::clone(&cluster), Arc::clone(resolver));
-        supervise("discovery", move || {
-            discovery::run(Arc::clone(&of), Arc::clone(&resolver), ttls)
-        });
+        for source in 0..settings.sources.len() {
+            let (of, sources) = (Arc::clone(&cluster), Arc::clone(sources));
+            let follow = move || Arc::clone(&sources).follow(Arc::clone(&of), source);
+            supervise("discovery", follow);
+        }
         let (of, slots) = (Arc::clone(&cluster), slots.clone());
         supervise("health", move || health::run(Arc::clone(&of), slots.clone()));
         cluster

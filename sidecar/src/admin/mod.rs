@@ -157,7 +157,7 @@ impl Admin {
         }
         let unsettled = |cluster: &&Arc<Cluster>| !cluster.snapshot().settled();
         let reason = |cluster: &Arc<Cluster>| {
-            let what = if cluster.snapshot().answered {
+            let what = if cluster.snapshot().source.is_some() {
                 "not every backend has been probed yet"
             } else {
                 "discovery has not answered yet"

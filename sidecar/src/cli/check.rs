@@ -1,17 +1,12 @@
 //! `outrigger check`: judge a configuration, and on request the world it speaks of.
 
-use std::sync::Arc;
-
 use clap::Args;
 use futures_util::future::join_all;
 
 use super::{Failure, FileArg, block_on, print};
 use crate::cluster::{Endpoint, WEIGHT_ONE};
-use crate::config::{Cluster, Config};
-use crate::discovery::{
-    self,
-    dns::{Resolver, Ttls},
-};
+use crate::config::{Cluster, Config, Source};
+use crate::discovery::Sources;
 use crate::health::probe;
 use crate::state;
 
@@ -44,6 +39,7 @@ impl Check {
 /// One line of the table.
 struct Row {
     cluster: String,
+    source: String,
     backend: String,
     tier: String,
     weight: String,
@@ -51,16 +47,20 @@ struct Row {
 }
 
 async fn live(config: &Config) -> Result<(), Failure> {
-    let resolver = Resolver::new(&config.dns).map_err(|e| Failure::Failed(e.to_string()))?;
-    let (resolver, ttls) = (Arc::new(resolver), Ttls::new(&config.dns));
-    let checks = config.clusters.iter().map(|cluster| check(cluster, &resolver, ttls));
+    let sources = Sources::new(config).map_err(|e| Failure::Failed(e.to_string()))?;
+    let all = config
+        .clusters
+        .iter()
+        .flat_map(|cluster| cluster.sources.iter().map(move |source| (cluster, source)));
+    let checks = all.map(|(cluster, source)| check(cluster, source, &sources));
     let rows: Vec<Row> = join_all(checks).await.into_iter().flatten().collect();
-    let mut table = super::status::table(&["CLUSTER", "BACKEND", "TIER", "WEIGHT", "RESULT"]);
+    let mut table =
+        super::status::table(&["CLUSTER", "SOURCE", "BACKEND", "TIER", "WEIGHT", "RESULT"]);
     for row in &rows {
         let result = match &row.result {
             Ok(text) | Err(text) => text,
         };
-        table.add_row([&row.cluster, &row.backend, &row.tier, &row.weight, result]);
+        table.add_row([&row.cluster, &row.source, &row.backend, &row.tier, &row.weight, result]);
     }
     print(&format!("{table}\n"))?;
     match rows.iter().filter(|row| row.result.is_err()).count() {
@@ -69,26 +69,29 @@ async fn live(config: &Config) -> Result<(), Failure> {
     }
 }
 
-async fn check(cluster: &Cluster, resolver: &Arc<Resolver>, ttls: Ttls) -> Vec<Row> {
+async fn check(cluster: &Cluster, source: &Source, sources: &Sources) -> Vec<Row> {
     let problem = |error: String| Row {
         cluster: cluster.name.to_string(),
+        source: source.kind().into(),
         backend: "-".into(),
         tier: "-".into(),
         weight: "-".into(),
         result: Err(error),
     };
-    match discovery::once(&cluster.source, Arc::clone(resolver), ttls).await {
+    match sources.ask(source).await {
         Err(error) => vec![problem(error)],
         Ok(endpoints) if endpoints.is_empty() => vec![problem("no endpoints".into())],
         Ok(endpoints) => {
-            join_all(endpoints.into_iter().map(|endpoint| probe_once(cluster, endpoint))).await
+            let probes = endpoints.into_iter().map(|e| probe_once(cluster, source, e));
+            join_all(probes).await
         }
     }
 }
 
-async fn probe_once(cluster: &Cluster, endpoint: Endpoint) -> Row {
+async fn probe_once(cluster: &Cluster, source: &Source, endpoint: Endpoint) -> Row {
     let row = |result| Row {
         cluster: cluster.name.to_string(),
+        source: source.kind().into(),
         backend: endpoint.address.to_string(),
         tier: endpoint.priority.to_string(),
         weight: (f64::from(endpoint.weight) / f64::from(WEIGHT_ONE)).to_string(),

@@ -20,13 +20,40 @@ pub struct Endpoint {
     /// The name it was found under, without a trailing dot: an SRV target, or the name of a
     /// `dns` source. `None` for an endpoint that was given by its address.
     pub target: Option<Arc<str>>,
+    /// The machine that it runs on, where the source has names for them.
+    pub node: Option<Arc<str>>,
     /// In 256ths ([`WEIGHT_ONE`]); 0 only where the source says 0.
     pub weight: u32,
     /// The tier: the lowest number with an eligible backend takes all traffic.
     pub priority: u16,
+    pub reported: Reported,
+}
+
+/// What the source itself says of an endpoint.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Reported {
+    /// It may be used.
+    #[default]
+    Passing,
+    /// It must not be used, and is still there.
+    Critical,
+    /// Somebody works on it: it is to drain.
+    Maintenance,
 }
 
 impl Endpoint {
+    /// An endpoint of which nothing but its address is known.
+    pub fn new(address: Address) -> Self {
+        Self {
+            address,
+            target: None,
+            node: None,
+            weight: WEIGHT_ONE,
+            priority: 0,
+            reported: Reported::Passing,
+        }
+    }
+
     /// How a Host header names it: by its target and port, or else by its address.
     pub fn host(&self) -> HeaderValue {
         let text = match (&self.address, &self.target) {
@@ -64,6 +91,8 @@ impl Endpoint {
             self.weight = self.weight.saturating_add(other.weight);
             // Any rule would do that does not depend on the order of the answer.
             self.target = self.target.take().min(other.target);
+            self.node = self.node.take().min(other.node);
+            self.reported = self.reported.max(other.reported);
         }
     }
 }
@@ -74,7 +103,7 @@ mod tests {
 
     fn endpoint(address: &str, target: &str, weight: u32, priority: u16) -> Endpoint {
         let address = address.parse().unwrap();
-        Endpoint { address, target: Some(target.into()), weight, priority }
+        Endpoint { target: Some(target.into()), weight, priority, ..Endpoint::new(address) }
     }
 
     #[test]

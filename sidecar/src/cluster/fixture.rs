@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use super::affinity::Keyring;
-use super::{Cluster, ClusterTask, Endpoint, Event, WEIGHT_ONE};
+use super::{Answer, Cluster, ClusterTask, Endpoint, Event, WEIGHT_ONE};
 use crate::config;
 use crate::net::Address;
 use crate::telemetry::metrics::Metrics;
@@ -35,14 +35,14 @@ pub(crate) fn cluster(
 /// What discovery says of 10.0.0.1 at this port.
 pub(crate) fn endpoint(port: u16, weight: u32, priority: u16) -> Endpoint {
     let address = Address::Tcp(([10, 0, 0, 1], port).into());
-    Endpoint { address, target: None, weight: weight * WEIGHT_ONE, priority }
+    Endpoint { weight: weight * WEIGHT_ONE, priority, ..Endpoint::new(address) }
 }
 
 /// An answer of discovery, each endpoint as `(port, weight, priority)`.
 pub(crate) fn discovered(endpoints: &[(u16, u32, u16)]) -> Event {
     let endpoint = |&(port, weight, priority): &_| endpoint(port, weight, priority);
     let endpoints = endpoints.iter().map(endpoint).collect();
-    Event::Discovered { at: SystemTime::UNIX_EPOCH, endpoints }
+    Event::Discovered(Answer::new(0, SystemTime::UNIX_EPOCH, endpoints))
 }
 
 /// The port of an address that `endpoint` has made.

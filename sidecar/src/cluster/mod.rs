@@ -6,6 +6,7 @@
 //! Nothing here opens a socket, asks DNS or knows HTTP.
 
 pub mod affinity;
+mod answer;
 mod backend;
 mod budget;
 mod candidates;
@@ -35,10 +36,11 @@ use arc_swap::ArcSwap;
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 
+pub use answer::Answer;
 pub use backend::{Backend, ConnectionGuard, ProbeReport};
 pub use budget::Budget;
 pub use drain::{Cut, Leaving};
-pub use endpoint::{Endpoint, MAX_ENDPOINTS, WEIGHT_ONE};
+pub use endpoint::{Endpoint, MAX_ENDPOINTS, Reported, WEIGHT_ONE};
 pub use lead::Key;
 pub use limits::{Gate, Waiting};
 pub use order::{Carried, Order, OrderError, What};
@@ -51,7 +53,7 @@ use affinity::{Keyring, Learned};
 use backend::Shared;
 use outcomes::Alarm;
 
-use crate::config::{self, AffinityKey};
+use crate::config::{self, AffinityKey, Source};
 use crate::telemetry::metrics::{ClusterMetrics, Metrics, STATES};
 
 /// Events that wait for the task of a cluster. Senders wait when it is full, except those that
@@ -91,7 +93,7 @@ impl Cluster {
         let epoch = Instant::now();
         let affinity = &settings.affinity;
         let cluster = Arc::new(Self {
-            metrics: metrics.cluster(&settings.name, settings.source.kind()),
+            metrics: metrics.cluster(&settings.name, settings.sources.iter().map(Source::kind)),
             budget: Budget::new(&settings.retry),
             gate: settings.limits.any().then(|| Arc::new(Gate::new(&settings.limits))),
             learned: affinity.learns().then(|| Learned::new(affinity.ttl.unwrap_or(LEARNED))),

@@ -24,8 +24,9 @@ pub struct Snapshot {
     pub candidates: Candidates,
     /// Where hashed keys lead; `None` where keys are not hashed, or before the first table.
     pub keyed: Option<Arc<Keyed>>,
-    /// Whether discovery has answered at all.
-    pub answered: bool,
+    /// The source whose answer this is, by its place in the configuration; `None` before there
+    /// was one.
+    pub source: Option<usize>,
     /// Since when the source has failed to confirm this set.
     pub stale_since: Option<SystemTime>,
 }
@@ -146,7 +147,7 @@ impl Snapshot {
 
     /// Whether every first answer is here: of discovery, and of a probe of each backend.
     pub fn settled(&self) -> bool {
-        self.answered && self.entries.iter().all(|entry| entry.probe != Verdict::Pending)
+        self.source.is_some() && self.entries.iter().all(|entry| entry.probe != Verdict::Pending)
     }
 }
 

@@ -11,6 +11,7 @@ use std::time::{Duration, SystemTime};
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 
+use super::answer::Answer;
 use super::backend::{ProbeReport, Shared};
 use super::budget::Ledger;
 use super::candidates::{Candidates, Rules};
@@ -24,7 +25,7 @@ use super::outlier::Room;
 use super::snapshot::{Entry, Snapshot};
 use super::{Cluster, EVENTS};
 use crate::config;
-use crate::telemetry::metrics::{DrainResult, EjectionReason};
+use crate::telemetry::metrics::{DrainResult, EjectionReason, Update};
 
 /// Snapshots follow each other no faster than this; what happens in between is folded together.
 const PUBLISH_EVERY: Duration = Duration::from_millis(10);
@@ -32,10 +33,10 @@ const PUBLISH_EVERY: Duration = Duration::from_millis(10);
 /// Something that may change a cluster.
 #[derive(Debug)]
 pub enum Event {
-    /// The source answered: this is the whole set.
-    Discovered { at: SystemTime, endpoints: Vec<Endpoint> },
-    /// The source failed, since then.
-    DiscoveryFailed { at: SystemTime, error: String },
+    /// A source answered.
+    Discovered(Answer),
+    /// A source, by its place in the configuration, failed.
+    DiscoveryFailed { source: usize, at: SystemTime, error: String },
     /// A probe of the backend with this id ended.
     Probed { id: u64, report: ProbeReport },
     /// Traffic has met too many failures in a row at the backend with this id.
@@ -100,9 +101,9 @@ impl ClusterTask {
     }
 
     /// Gives the cluster its first backends before it runs, when they are known already.
-    pub fn seed(&mut self, endpoints: Vec<Endpoint>) {
+    pub fn seed(&mut self, source: usize, endpoints: Vec<Endpoint>) {
         let now = Instant::now();
-        self.apply(Event::Discovered { at: SystemTime::now(), endpoints }, now);
+        self.apply(Event::Discovered(Answer::new(source, SystemTime::now(), endpoints)), now);
         self.tick(now);
     }
 
@@ -132,8 +133,10 @@ impl ClusterTask {
     /// Takes in one event.
     pub(super) fn apply(&mut self, event: Event, now: Instant) {
         match event {
-            Event::Discovered { at, endpoints } => self.discovered(at, endpoints, now),
-            Event::DiscoveryFailed { at, error } => self.discovery_failed(at, &error),
+            Event::Discovered(answer) => self.discovered(answer, now),
+            Event::DiscoveryFailed { source, at, error } => {
+                self.discovery_failed(source, at, &error);
+            }
             Event::Probed { id, report } => self.probed(id, report, now),
             Event::Suspect { id } => self.suspect(id, now),
             Event::Trial { id, passed } => self.tried(id, passed, now),
@@ -172,7 +175,8 @@ impl ClusterTask {
         [publish, pending, forget, sweep].into_iter().flatten().min()
     }
 
-    fn discovered(&mut self, at: SystemTime, endpoints: Vec<Endpoint>, now: Instant) {
+    fn discovered(&mut self, answer: Answer, now: Instant) {
+        let Answer { source, at, endpoints, .. } = answer;
         let (endpoints, left_out) = Endpoint::merge(endpoints);
         let cluster = Arc::clone(&self.cluster);
         let (name, metrics) = (cluster.name(), &cluster.metrics);
@@ -184,9 +188,9 @@ impl ClusterTask {
 
         let unchanged = self.answered && self.members.are(&endpoints);
         if unchanged {
-            metrics.updates_unchanged.increment(1);
+            metrics.updated(source, Update::Unchanged);
         } else {
-            metrics.updates_changed.increment(1);
+            metrics.updated(source, Update::Changed);
             // Whoever comes with the first backends is not late.
             let (total, late) = (endpoints.len(), self.members.ever_any());
             let change =
@@ -200,8 +204,8 @@ impl ClusterTask {
         self.stale_since = None;
     }
 
-    fn discovery_failed(&mut self, at: SystemTime, error: &str) {
-        self.cluster.metrics.updates_failed.increment(1);
+    fn discovery_failed(&mut self, source: usize, at: SystemTime, error: &str) {
+        self.cluster.metrics.updated(source, Update::Failure);
         if self.stale_since.is_none() {
             let (cluster, kept) = (self.cluster.name(), self.members.iter().count());
             tracing::warn!(cluster, error, kept, "discovery failed, keeping the last answer");
@@ -254,7 +258,7 @@ impl ClusterTask {
         let version = before.version + 1;
         let mut snapshot = Snapshot::new(version, entries, candidates);
         snapshot.keyed = self.tables.current();
-        snapshot.answered = self.answered;
+        snapshot.source = self.answered.then_some(0);
         snapshot.stale_since = self.stale_since;
         self.cluster.snapshot.store(Arc::new(snapshot));
         self.rearm_trials(now);

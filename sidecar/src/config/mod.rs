@@ -3,6 +3,7 @@
 //! [`raw`] is the file as written, [`Config`] is its meaning; between them stand the schema
 //! (shape) and [`validate`] (meaning), and every problem of both is reported at once.
 
+mod discovery;
 mod error;
 mod health;
 mod load;
@@ -19,6 +20,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+pub use discovery::{Consul, ConsulAddress, ConsulName, ConsulService, Source, StaticEndpoint};
 pub use error::{Place, Problem, Problems};
 pub use health::{Expected, Health, HttpProbe, JsonCondition, Probe, UdpProbe};
 pub use load::{Loaded, load, load_defaults, load_text};
@@ -37,6 +39,8 @@ pub struct Config {
     pub runtime: Runtime,
     pub log: Log,
     pub dns: Dns,
+    /// `None`: it is not used.
+    pub consul: Option<Consul>,
     pub affinity: AffinitySecret,
     pub listeners: Vec<Listener>,
     /// Sorted by name; every cluster that a listener names is here.
@@ -64,6 +68,8 @@ pub struct Runtime {
     pub state_dir: Option<PathBuf>,
     pub shutdown_grace: Duration,
     pub start_timeout: Duration,
+    /// Remembered endpoints that are older are of no use.
+    pub max_stale: Duration,
 }
 
 #[derive(Debug, Clone)]
@@ -131,7 +137,10 @@ pub struct Cluster {
     pub host: HostPolicy,
     /// 0..=100; 0 turns panic off.
     pub panic_threshold: u8,
-    pub source: Source,
+    /// `None`: what discovery takes away goes at once, however much it is.
+    pub removal_hold: Option<Duration>,
+    /// At least one; the first that has an answer is used.
+    pub sources: Vec<Source>,
     pub health: Option<Health>,
     pub timeouts: ClusterTimeouts,
     pub retry: Retry,
@@ -154,31 +163,6 @@ pub enum HostPolicy {
     /// The target's name.
     Target,
     Literal(http::HeaderValue),
-}
-
-#[derive(Debug, Clone)]
-pub enum Source {
-    Static(Vec<StaticEndpoint>),
-    Dns { name: String, port: u16 },
-    DnsSrv { name: String },
-}
-
-impl Source {
-    /// The name of the kind, as the file and the metrics have it.
-    pub fn kind(&self) -> &'static str {
-        match self {
-            Self::Static(_) => "static",
-            Self::Dns { .. } => "dns",
-            Self::DnsSrv { .. } => "dns_srv",
-        }
-    }
-}
-
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct StaticEndpoint {
-    pub address: Address,
-    pub weight: u16,
-    pub priority: u16,
 }
 
 /// `None`: disabled.

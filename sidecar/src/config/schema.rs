@@ -97,6 +97,15 @@ fn findings(error: &ValidationError<'_>, schema: &Value) -> Vec<Finding> {
             );
             vec![Finding { path, message }]
         }
+        // One source or a list of them: what is wrong is said of the form that was meant.
+        Kind::AnyOf { context } if error.instance().is_object() || error.instance().is_array() => {
+            let meant = if error.instance().is_object() { "object" } else { "array" };
+            let forms = rules.pointer("/anyOf").and_then(Value::as_array);
+            let is_meant = |form: &Value| form["type"] == meant;
+            let place = forms.and_then(|forms| forms.iter().position(is_meant));
+            let errors = place.and_then(|place| context.get(place)).into_iter().flatten();
+            errors.flat_map(|error| findings(error, schema)).collect()
+        }
         _ => {
             let message =
                 format!("got {}; accepted: {}", shorten(error.instance()), accepted(rules));
@@ -154,6 +163,10 @@ fn accepted(rules: &Value) -> String {
     }
     if let Some(options) = rules.get("enum") {
         return quoted(&words(options));
+    }
+    if let Some(Value::Array(forms)) = rules.get("anyOf") {
+        // One, or a list of the same.
+        return forms.first().map(|one| accepted(one) + ", or a list of them").unwrap_or_default();
     }
     match rules.get("type").and_then(Value::as_str) {
         Some("integer") => match (rules.get("minimum"), rules.get("maximum")) {

@@ -3,32 +3,80 @@
 //! A source reports whole sets to its cluster's task. An answer that says "nobody" empties the
 //! cluster; a failure to answer never does.
 
-pub mod dns;
+mod consul;
+mod dns;
+mod file;
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use tokio::time::Instant;
 
-use crate::cluster::{Cluster, Endpoint, Event, WEIGHT_ONE};
-use crate::config::{Source, StaticEndpoint};
+use crate::cluster::{Answer, Cluster, Endpoint, Event, WEIGHT_ONE};
+use crate::config::{Config, Source, StaticEndpoint};
 use crate::net::backoff::Backoff;
+pub use dns::DnsError;
 use dns::{DnsSource, Resolver, Ttls};
 
 /// How soon a source that failed is asked again: at first, and at most.
 const RETRY_FIRST: Duration = Duration::from_secs(1);
 const RETRY_LONGEST: Duration = Duration::from_secs(30);
 
-/// Keeps a cluster up to date for as long as the sidecar runs.
-pub async fn run(cluster: Arc<Cluster>, resolver: Arc<Resolver>, ttls: Ttls) {
-    match &cluster.settings.source {
-        // All there is to know was known from the start.
-        Source::Static(_) => {}
-        Source::Dns { name, port } => {
-            refresh(&cluster, DnsSource::addresses(resolver, ttls, name, *port), ttls).await;
+/// What sources ask.
+#[derive(Debug)]
+pub struct Sources {
+    resolver: Arc<Resolver>,
+    ttls: Ttls,
+}
+
+impl Sources {
+    pub fn new(config: &Config) -> Result<Self, DnsError> {
+        let resolver = Arc::new(Resolver::new(&config.dns)?);
+        Ok(Self { resolver, ttls: Ttls::new(&config.dns) })
+    }
+
+    /// Follows one of a cluster's sources, by its place in the configuration, for as long as the
+    /// sidecar runs.
+    pub async fn follow(self: Arc<Self>, cluster: Arc<Cluster>, source: usize) {
+        let reporter = Reporter { cluster: Arc::clone(&cluster), source };
+        let Some(source) = cluster.settings.sources.get(source) else { return };
+        match source {
+            // All there is to know was known from the start.
+            Source::Static(_) => {}
+            Source::File(path) => file::follow(path, &reporter).await,
+            Source::Dns { .. } | Source::DnsSrv { .. } => {
+                if let Some(dns) = self.dns(source) {
+                    refresh(&reporter, dns, self.ttls).await;
+                }
+            }
+            Source::Consul(service) => consul::follow(service, &reporter).await,
         }
-        Source::DnsSrv { name } => {
-            refresh(&cluster, DnsSource::srv(resolver, ttls, name), ttls).await;
+    }
+
+    /// Asks a source once, for `outrigger check --live`.
+    pub async fn ask(&self, source: &Source) -> Result<Vec<Endpoint>, String> {
+        match source {
+            Source::Static(endpoints) => Ok(endpoints.iter().map(from_static).collect()),
+            Source::File(path) => file::read(path).await,
+            Source::Dns { .. } | Source::DnsSrv { .. } => match self.dns(source) {
+                Some(mut dns) => {
+                    let answer = dns.lookup(Instant::now()).await;
+                    answer.map(|found| found.endpoints).map_err(|e| e.to_string())
+                }
+                None => Ok(Vec::new()),
+            },
+            Source::Consul(service) => consul::ask(service).await,
+        }
+    }
+
+    fn dns(&self, source: &Source) -> Option<DnsSource> {
+        let resolver = Arc::clone(&self.resolver);
+        match source {
+            Source::Dns { name, port } => {
+                Some(DnsSource::addresses(resolver, self.ttls, name, *port))
+            }
+            Source::DnsSrv { name } => Some(DnsSource::srv(resolver, self.ttls, name)),
+            Source::Static(_) | Source::File(_) | Source::Consul(_) => None,
         }
     }
 }
@@ -37,56 +85,60 @@ pub async fn run(cluster: Arc<Cluster>, resolver: Arc<Resolver>, ttls: Ttls) {
 pub fn known(source: &Source) -> Option<Vec<Endpoint>> {
     match source {
         Source::Static(endpoints) => Some(endpoints.iter().map(from_static).collect()),
-        Source::Dns { .. } | Source::DnsSrv { .. } => None,
+        Source::File(_) | Source::Dns { .. } | Source::DnsSrv { .. } | Source::Consul(_) => None,
     }
-}
-
-/// Asks once, for `outrigger check --live`.
-pub async fn once(
-    source: &Source,
-    resolver: Arc<Resolver>,
-    ttls: Ttls,
-) -> Result<Vec<Endpoint>, String> {
-    let mut dns = match source {
-        Source::Static(endpoints) => return Ok(endpoints.iter().map(from_static).collect()),
-        Source::Dns { name, port } => DnsSource::addresses(resolver, ttls, name, *port),
-        Source::DnsSrv { name } => DnsSource::srv(resolver, ttls, name),
-    };
-    dns.lookup(Instant::now()).await.map(|answer| answer.endpoints).map_err(|e| e.to_string())
 }
 
 fn from_static(endpoint: &StaticEndpoint) -> Endpoint {
     Endpoint {
-        address: endpoint.address.clone(),
-        target: None,
         weight: u32::from(endpoint.weight) * WEIGHT_ONE,
         priority: endpoint.priority,
+        ..Endpoint::new(endpoint.address.clone())
+    }
+}
+
+/// Tells a cluster's task what one of its sources says.
+#[derive(Debug)]
+struct Reporter {
+    cluster: Arc<Cluster>,
+    source: usize,
+}
+
+impl Reporter {
+    /// This is the whole set now. `decided`: none at all is what the source means.
+    async fn found(&self, endpoints: Vec<Endpoint>, decided: bool) {
+        let (source, at) = (self.source, SystemTime::now());
+        self.tell(Event::Discovered(Answer { source, at, endpoints, decided })).await;
+    }
+
+    async fn failed(&self, error: String) {
+        let (source, at) = (self.source, SystemTime::now());
+        self.tell(Event::DiscoveryFailed { source, at, error }).await;
+    }
+
+    async fn tell(&self, event: Event) {
+        // The task lives as long as the sidecar.
+        let _ = self.cluster.events().send(event).await;
     }
 }
 
 /// Asks again whenever an answer expires, and after failures with growing patience.
-async fn refresh(cluster: &Cluster, mut source: DnsSource, ttls: Ttls) {
-    let events = cluster.events();
+async fn refresh(reporter: &Reporter, mut source: DnsSource, ttls: Ttls) {
     let mut rng = fastrand::Rng::new();
     let mut backoff = Backoff::new(RETRY_FIRST, RETRY_LONGEST);
     loop {
         let asked = Instant::now();
-        let answer = source.lookup(asked).await;
-        let at = SystemTime::now();
-        let (event, wait) = match answer {
-            Ok(answer) => {
+        let wait = match source.lookup(asked).await {
+            Ok(found) => {
                 backoff.succeeded();
-                let endpoints = answer.endpoints;
-                (Event::Discovered { at, endpoints }, ttls.wait(answer.ttl, &mut rng))
+                reporter.found(found.endpoints, found.decided).await;
+                ttls.wait(found.ttl, &mut rng)
             }
             Err(error) => {
-                let error = error.to_string();
-                (Event::DiscoveryFailed { at, error }, backoff.failed(&mut rng))
+                reporter.failed(error.to_string()).await;
+                backoff.failed(&mut rng)
             }
         };
-        if events.send(event).await.is_err() {
-            return;
-        }
         // From when it was asked: a slow answer does not make the next one late.
         tokio::time::sleep_until((asked + wait).max(Instant::now() + ttls.floor() / 2)).await;
     }

@@ -16,6 +16,7 @@ fn cluster(tables: &str, weights: &[u32]) -> Arc<Cluster> {
     let (cluster, mut task, _) = fixture::cluster(settings, Duration::ZERO);
     let ports = 1..=weights.len() as u16;
     task.seed(
+        0,
         ports.zip(weights).map(|(port, weight)| fixture::endpoint(port, *weight, 0)).collect(),
     );
     for entry in &cluster.snapshot().entries {

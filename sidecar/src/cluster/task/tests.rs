@@ -232,13 +232,13 @@ fn measurements_survive_weights_and_absence() {
 fn a_failing_source_keeps_the_set_and_marks_it_stale() {
     let mut f = Fixture::new(false);
     let at = SystemTime::UNIX_EPOCH + Duration::from_secs(7);
-    f.event(Event::DiscoveryFailed { at, error: "timeout".into() });
-    assert!(!f.cluster.snapshot().answered);
+    f.event(Event::DiscoveryFailed { source: 0, at, error: "timeout".into() });
+    assert!(f.cluster.snapshot().source.is_none());
     f.discover(&[(1, 1, 0)]);
     assert_eq!(f.cluster.snapshot().stale_since, None);
-    f.event(Event::DiscoveryFailed { at, error: "timeout".into() });
+    f.event(Event::DiscoveryFailed { source: 0, at, error: "timeout".into() });
     let version = f.cluster.snapshot().version;
-    f.event(Event::DiscoveryFailed { at: SystemTime::now(), error: "timeout".into() });
+    f.event(Event::DiscoveryFailed { source: 0, at: SystemTime::now(), error: "timeout".into() });
     let snapshot = f.cluster.snapshot();
     assert_eq!((f.candidates(), snapshot.stale_since), (vec![1], Some(at)));
     assert_eq!(snapshot.version, version);
@@ -254,7 +254,7 @@ fn an_empty_answer_empties_the_cluster() {
     assert_eq!(f.candidates(), [0u16; 0]);
     f.wait(Duration::from_secs(2));
     assert!(f.cluster.snapshot().entries.is_empty());
-    assert!(f.cluster.snapshot().answered);
+    assert!(f.cluster.snapshot().source.is_some());
 }
 
 #[test]
@@ -266,7 +266,7 @@ fn a_burst_of_changes_is_published_at_most_every_10_ms() {
     for weight in 2..50 {
         let endpoint = Endpoint { weight, ..fixture::endpoint(1, 1, 0) };
         let at = SystemTime::UNIX_EPOCH;
-        f.task.apply(Event::Discovered { at, endpoints: vec![endpoint] }, f.now);
+        f.task.apply(Event::Discovered(Answer::new(0, at, vec![endpoint])), f.now);
         f.task.tick(f.now);
     }
     // The first at once, since the last was 10 ms ago; the rest folded into one.

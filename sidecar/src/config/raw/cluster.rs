@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Affinity, Drain, Health, Limits, Outlier, Retry, SlowStart};
 use crate::balancer::Policy;
-use crate::config::units::{AddressText, PercentText, TimeoutText};
+use crate::config::units::{AddressText, PathText, PercentText, TimeoutText};
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -22,10 +22,15 @@ pub struct Cluster {
     /// do.
     #[serde(default = "half")]
     pub panic_threshold: PercentText,
-    /// Where the endpoints come from.
+    /// One update that takes more than half of three or more backends away, or the last, is not
+    /// believed at once: they stay for so long while they pass their checks. `disabled`: it is.
+    #[serde(default = "minute")]
+    pub removal_hold: TimeoutText,
+    /// Where the endpoints come from: one source, or a list of them of which the first that has an
+    /// answer is used.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(required)]
-    pub discovery: Option<Discovery>,
+    pub discovery: Option<Discoveries>,
     /// Active health checks. Without this table there are none and backends start ready.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub health: Option<Health>,
@@ -60,6 +65,18 @@ fn half() -> PercentText {
     PercentText("50%".into())
 }
 
+fn minute() -> TimeoutText {
+    TimeoutText("60s".into())
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(untagged)]
+pub enum Discoveries {
+    One(Box<Discovery>),
+    /// The first that has an answer is used.
+    Several(Vec<Discovery>),
+}
+
 /// Which keys may be given depends on `source`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -78,14 +95,45 @@ pub struct Discovery {
     /// `static`: the endpoints themselves.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub endpoints: Option<Vec<StaticEndpoint>>,
+    /// `file`: a JSON, YAML or TOML file, by its ending, with a list `endpoints` as that of a
+    /// `static` source; it is read again when it changes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub path: Option<PathText>,
+    /// `consul`: the service; or give `query`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub service: Option<String>,
+    /// `consul`: the name or id of a prepared query.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub query: Option<String>,
+    /// `consul`: tags that an instance must have, all of them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tags: Option<Vec<String>>,
+    /// `consul`: whether instances with warnings are left out; critical ones always are.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub passing_only: Option<bool>,
+    /// `consul`: instead of `consul.datacenter`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub datacenter: Option<String>,
+    /// `consul`: instead of `consul.namespace`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub namespace: Option<String>,
+    /// `consul`: an expression in Consul's own language that instances must fulfil.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub filter: Option<String>,
+    /// `consul`: the meta key that says the tier of an instance, or else a tag `KEY=N`; by default
+    /// `outrigger-priority`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub priority_key: Option<String>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum SourceKind {
     Static,
+    File,
     Dns,
     DnsSrv,
+    Consul,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]

@@ -7,6 +7,7 @@
 //! everything else.
 
 mod cluster;
+mod consul;
 mod health;
 mod policies;
 
@@ -16,6 +17,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub use cluster::*;
+pub use consul::*;
 pub use health::*;
 pub use policies::*;
 
@@ -33,6 +35,9 @@ pub struct Raw {
     pub log: Log,
     /// How names are resolved, for every cluster with a `dns` or `dns_srv` source.
     pub dns: Dns,
+    /// How Consul is asked, for every cluster with a `consul` source and for fleet-wide orders.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub consul: Option<Consul>,
     /// How clients stay with their backends, for every cluster with cookies.
     pub affinity: AffinitySecret,
     /// Local addresses that the app sends its traffic to, by name.
@@ -66,6 +71,9 @@ pub struct Runtime {
     /// How long readiness waits for a first answer of discovery and probes, and how long
     /// backends that have not been probed yet get no traffic when there is nobody else.
     pub start_timeout: DurationText,
+    /// Endpoints that `state_dir` remembers serve a start without discovery, unless they are older
+    /// than this.
+    pub max_stale: DurationText,
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -198,6 +206,7 @@ impl Default for Runtime {
             state_dir: None,
             shutdown_grace: DurationText("25s".into()),
             start_timeout: DurationText("5s".into()),
+            max_stale: DurationText("3d".into()),
         }
     }
 }

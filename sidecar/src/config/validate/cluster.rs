@@ -14,23 +14,28 @@ impl Judge {
     pub(super) fn clusters(
         &mut self,
         raw: &BTreeMap<String, raw::Cluster>,
+        consul: &raw::Consul,
         path: &KeyPath,
     ) -> Vec<Arc<Cluster>> {
         let judge = |(name, cluster): (&String, &raw::Cluster)| {
             let path = path.key(name);
             self.name(name, path.clone());
-            self.cluster(name, cluster, &path).map(Arc::new)
+            self.cluster(name, cluster, consul, &path).map(Arc::new)
         };
         raw.iter().filter_map(judge).collect()
     }
 
-    fn cluster(&mut self, name: &str, raw: &raw::Cluster, path: &KeyPath) -> Option<Cluster> {
+    fn cluster(
+        &mut self,
+        name: &str,
+        raw: &raw::Cluster,
+        consul: &raw::Consul,
+        path: &KeyPath,
+    ) -> Option<Cluster> {
         let host = self.host_policy(&raw.host, path.key("host"));
         let panic_threshold = self.percent(&raw.panic_threshold, path.key("panic_threshold"));
-        let source = match &raw.discovery {
-            Some(discovery) => self.source(discovery, &path.key("discovery")),
-            None => self.missing(path.key("discovery")),
-        };
+        let removal_hold = self.timeout(&raw.removal_hold, path.key("removal_hold"));
+        let sources = self.sources(raw.discovery.as_ref(), consul, &path.key("discovery"));
         let health = match &raw.health {
             Some(health) => self.health(health, &path.key("health")).map(Some),
             None => Some(None),
@@ -54,7 +59,8 @@ impl Judge {
             policy: raw.policy,
             host: host?,
             panic_threshold: panic_threshold?,
-            source: source?,
+            removal_hold: removal_hold?,
+            sources: sources?,
             health: health?,
             timeouts: ClusterTimeouts {
                 connect: connect?,

@@ -1,6 +1,7 @@
 //! What a configuration of the right shape means, or every reason why it means nothing.
 
 mod cluster;
+mod consul;
 mod cookies;
 mod health;
 mod http_probe;
@@ -10,13 +11,14 @@ mod source;
 
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
 use super::error::KeyPath;
 use super::raw::{self, Raw};
 use super::units::{AddressText, DurationText, PathText, PercentText, TimeoutText};
-use super::{Admin, AffinitySecret, Config, Dns, Log, Runtime};
+use super::{Admin, AffinitySecret, Cluster, Config, Dns, Log, Runtime, Source};
 use crate::net::Address;
 
 /// Answers of DNS are not asked for more often than this.
@@ -33,14 +35,19 @@ pub(super) fn validate(raw: &Raw) -> Result<Config, Vec<Fault>> {
     let admin = judge.admin(&raw.admin, &root.key("admin"));
     let runtime = judge.runtime(&raw.runtime, &root.key("runtime"));
     let dns = judge.dns(&raw.dns, &root.key("dns"));
+    let default_consul = raw::Consul::default();
+    let raw_consul = raw.consul.as_ref().unwrap_or(&default_consul);
+    let consul = judge.consul(raw_consul, &root.key("consul"));
     let affinity = judge.affinity_secret(&raw.affinity, &root.key("affinity"));
     let listeners = judge.listeners(raw, &root.key("listeners"));
-    let clusters = judge.clusters(&raw.clusters, &root.key("clusters"));
+    let clusters = judge.clusters(&raw.clusters, raw_consul, &root.key("clusters"));
     judge.shared_cookies(&listeners, &clusters, &root.key("listeners"));
     let log = Log { level: raw.log.level, format: raw.log.format };
+    let asks_consul = |cluster: &Arc<Cluster>| cluster.sources.iter().any(Source::is_consul);
+    let consul = consul.filter(|_| raw.consul.is_some() || clusters.iter().any(asks_consul));
     match (admin, runtime, dns, judge.faults.is_empty()) {
         (Some(admin), Some(runtime), Some(dns), true) => {
-            Ok(Config { admin, runtime, log, dns, affinity, listeners, clusters })
+            Ok(Config { admin, runtime, log, dns, consul, affinity, listeners, clusters })
         }
         _ => Err(judge.faults),
     }
@@ -94,6 +101,7 @@ impl Judge {
     fn runtime(&mut self, raw: &raw::Runtime, path: &KeyPath) -> Option<Runtime> {
         let shutdown_grace = self.duration(&raw.shutdown_grace, path.key("shutdown_grace"));
         let start_timeout = self.duration(&raw.start_timeout, path.key("start_timeout"));
+        let max_stale = self.duration(&raw.max_stale, path.key("max_stale"));
         let state_dir = self.path(raw.state_dir.as_ref(), path.key("state_dir"));
         let cores = thread::available_parallelism().map_or(1, usize::from);
         Some(Runtime {
@@ -101,6 +109,7 @@ impl Judge {
             state_dir,
             shutdown_grace: shutdown_grace?,
             start_timeout: start_timeout?,
+            max_stale: max_stale?,
         })
     }
 

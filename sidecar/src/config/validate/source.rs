@@ -3,46 +3,61 @@
 use super::Judge;
 use crate::config::error::KeyPath;
 use crate::config::raw::{self, SourceKind};
-use crate::config::{Source, StaticEndpoint};
+use crate::config::{ConsulName, ConsulService, Source, StaticEndpoint};
 use crate::net::Address;
 
 /// Endpoints of one cluster; discovery has the same bound.
 const MAX_ENDPOINTS: usize = 5_000;
 
+/// The keys of a `consul` source; it needs one of the first two.
+const CONSUL_KEYS: [&str; 8] = [
+    "service",
+    "query",
+    "tags",
+    "passing_only",
+    "datacenter",
+    "namespace",
+    "filter",
+    "priority_key",
+];
+/// Where the tier of an instance is looked for.
+const PRIORITY_KEY: &str = "outrigger-priority";
+
 impl Judge {
-    pub(super) fn source(&mut self, raw: &raw::Discovery, path: &KeyPath) -> Option<Source> {
-        let Some(kind) = raw.source else { return self.missing(path.key("source")) };
-        let (kind_name, takes): (_, &[&str]) = match kind {
-            SourceKind::Static => ("static", &["endpoints"]),
-            SourceKind::Dns => ("dns", &["name", "port"]),
-            SourceKind::DnsSrv => ("dns_srv", &["name"]),
-        };
-        let given = [
-            ("name", raw.name.is_some()),
-            ("port", raw.port.is_some()),
-            ("endpoints", raw.endpoints.is_some()),
-        ];
-        for (key, given) in given {
-            match (given, takes.contains(&key)) {
-                (true, false) => {
-                    let message = format!(
-                        "source {kind_name:?} does not take it; accepted: source, {}",
-                        takes.join(", ")
-                    );
-                    self.fault::<()>(path.key(key), message);
-                }
-                (false, true) => {
-                    let message = format!("is missing; source {kind_name:?} needs it");
-                    self.fault::<()>(path.key(key), message);
-                }
-                _ => {}
+    pub(super) fn sources(
+        &mut self,
+        raw: Option<&raw::Discoveries>,
+        consul: &raw::Consul,
+        path: &KeyPath,
+    ) -> Option<Vec<Source>> {
+        match raw {
+            None => self.missing(path.clone()),
+            Some(raw::Discoveries::One(only)) => Some(vec![self.source(only, consul, path)?]),
+            Some(raw::Discoveries::Several(list)) if list.is_empty() => {
+                self.fault(path.clone(), "is an empty list; accepted: at least one source")
+            }
+            Some(raw::Discoveries::Several(list)) => {
+                let judge = |(i, raw): (usize, _)| self.source(raw, consul, &path.index(i));
+                let sources: Vec<_> = list.iter().enumerate().map(judge).collect();
+                sources.into_iter().collect()
             }
         }
+    }
+
+    fn source(
+        &mut self,
+        raw: &raw::Discovery,
+        consul: &raw::Consul,
+        path: &KeyPath,
+    ) -> Option<Source> {
+        let Some(kind) = raw.source else { return self.missing(path.key("source")) };
+        self.keys_of(kind, raw, path);
         match kind {
             SourceKind::Static => {
                 let endpoints = raw.endpoints.as_deref()?;
                 self.endpoints(endpoints, &path.key("endpoints")).map(Source::Static)
             }
+            SourceKind::File => self.path(raw.path.as_ref(), path.key("path")).map(Source::File),
             SourceKind::Dns => {
                 let name = self.dns_name(raw.name.as_deref()?, path.key("name"));
                 Some(Source::Dns { name: name?, port: raw.port? })
@@ -51,7 +66,91 @@ impl Judge {
                 let name = self.dns_name(raw.name.as_deref()?, path.key("name"));
                 Some(Source::DnsSrv { name: name? })
             }
+            SourceKind::Consul => self.consul_service(raw, consul, path).map(Source::Consul),
         }
+    }
+
+    /// Looks whether the keys that are there belong to the kind, and those that it needs are there.
+    fn keys_of(&mut self, kind: SourceKind, raw: &raw::Discovery, path: &KeyPath) {
+        let (kind_name, needs, takes): (_, &[&str], &[&str]) = match kind {
+            SourceKind::Static => ("static", &["endpoints"], &[]),
+            SourceKind::File => ("file", &["path"], &[]),
+            SourceKind::Dns => ("dns", &["name", "port"], &[]),
+            SourceKind::DnsSrv => ("dns_srv", &["name"], &[]),
+            SourceKind::Consul => ("consul", &[], &CONSUL_KEYS),
+        };
+        let given = [
+            ("name", raw.name.is_some()),
+            ("port", raw.port.is_some()),
+            ("endpoints", raw.endpoints.is_some()),
+            ("path", raw.path.is_some()),
+            ("service", raw.service.is_some()),
+            ("query", raw.query.is_some()),
+            ("tags", raw.tags.is_some()),
+            ("passing_only", raw.passing_only.is_some()),
+            ("datacenter", raw.datacenter.is_some()),
+            ("namespace", raw.namespace.is_some()),
+            ("filter", raw.filter.is_some()),
+            ("priority_key", raw.priority_key.is_some()),
+        ];
+        for (key, given) in given {
+            match (given, needs.contains(&key), takes.contains(&key)) {
+                (true, false, false) => {
+                    let message = format!(
+                        "source {kind_name:?} does not take it; accepted: source, {}",
+                        [needs, takes].concat().join(", ")
+                    );
+                    self.fault::<()>(path.key(key), message);
+                }
+                (false, true, _) => {
+                    let message = format!("is missing; source {kind_name:?} needs it");
+                    self.fault::<()>(path.key(key), message);
+                }
+                _ => {}
+            }
+        }
+    }
+
+    fn consul_service(
+        &mut self,
+        raw: &raw::Discovery,
+        consul: &raw::Consul,
+        path: &KeyPath,
+    ) -> Option<ConsulService> {
+        let name = match (&raw.service, &raw.query) {
+            (Some(service), None) => ConsulName::Service(service.clone()),
+            (None, Some(query)) => ConsulName::Query(query.clone()),
+            (None, None) => {
+                let message = "is missing; source \"consul\" needs it, or `query`";
+                return self.fault(path.key("service"), message);
+            }
+            (Some(_), Some(_)) => {
+                return self
+                    .fault(path.key("query"), "is there beside `service`; give one of them");
+            }
+        };
+        let text = |value: &Option<String>, default: Option<&String>| {
+            value.as_ref().or(default).filter(|text| !text.is_empty()).cloned()
+        };
+        let texts =
+            [("service", &raw.service), ("query", &raw.query), ("priority_key", &raw.priority_key)];
+        for (key, value) in texts {
+            if value.as_ref().is_some_and(String::is_empty) {
+                self.refuse::<()>(path.key(key), "", "a name");
+            }
+        }
+        let mut tags = raw.tags.clone().unwrap_or_default();
+        tags.sort();
+        tags.dedup();
+        Some(ConsulService {
+            name,
+            tags,
+            passing_only: raw.passing_only.unwrap_or(false),
+            datacenter: text(&raw.datacenter, consul.datacenter.as_ref()),
+            namespace: text(&raw.namespace, consul.namespace.as_ref()),
+            filter: text(&raw.filter, None),
+            priority_key: raw.priority_key.clone().unwrap_or_else(|| PRIORITY_KEY.into()),
+        })
     }
 
     fn dns_name(&mut self, text: &str, path: KeyPath) -> Option<String> {
@@ -64,7 +163,7 @@ impl Judge {
         Some(text.into())
     }
 
-    fn endpoints(
+    pub(super) fn endpoints(
         &mut self,
         raw: &[raw::StaticEndpoint],
         path: &KeyPath,

@@ -10,22 +10,23 @@ use std::time::Duration;
 use hickory_resolver::proto::rr::{Name, RecordType};
 use tokio::time::Instant;
 
-use crate::cluster::{Endpoint, WEIGHT_ONE};
+use crate::cluster::Endpoint;
 use crate::config;
 use crate::net::Address;
 use addresses::Addresses;
 use resolver::Answer;
-pub use resolver::{DnsError, Resolver};
+pub use resolver::DnsError;
+pub(super) use resolver::Resolver;
 
 /// The bounds of how long answers are kept.
 #[derive(Debug, Clone, Copy)]
-pub struct Ttls {
+pub(super) struct Ttls {
     min: Duration,
     max: Duration,
 }
 
 impl Ttls {
-    pub fn new(config: &config::Dns) -> Self {
+    pub(super) fn new(config: &config::Dns) -> Self {
         Self { min: config.min_ttl, max: config.max_ttl }
     }
 
@@ -49,6 +50,8 @@ impl Ttls {
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Found {
     pub(super) endpoints: Vec<Endpoint>,
+    /// Whether it says that there decidedly is no service.
+    pub(super) decided: bool,
     /// How long it may be relied on, in seconds.
     pub(super) ttl: u32,
 }
@@ -101,25 +104,26 @@ impl DnsSource {
         let known = self.addresses.of(&name)?;
         let target = target(&name);
         let endpoint = |ip: &std::net::IpAddr| Endpoint {
-            address: Address::Tcp((*ip, port).into()),
             target: target.clone(),
-            weight: WEIGHT_ONE,
-            priority: 0,
+            ..Endpoint::new(Address::Tcp((*ip, port).into()))
         };
-        Ok(Found { endpoints: known.iter().map(endpoint).collect(), ttl })
+        Ok(Found { endpoints: known.iter().map(endpoint).collect(), decided: false, ttl })
     }
 
     async fn lookup_srv(&mut self, name: Name, now: Instant) -> Result<Found, DnsError> {
         let (records, additional, ttl) = match self.resolver.ask(name, RecordType::SRV).await? {
-            Answer::None { ttl } => return Ok(Found { endpoints: Vec::new(), ttl }),
+            Answer::None { ttl } => {
+                return Ok(Found { endpoints: Vec::new(), decided: false, ttl });
+            }
             Answer::Records { records, additional, ttl } => (records, additional, ttl),
         };
+        let decided = srv::says_no_service(&records);
         let records = srv::records(&records);
         let targets = srv::targets(&records);
         let glue_ttl = self.addresses.take_glue(&targets, &additional, now);
         let address_ttl = self.addresses.refresh(&self.resolver, &targets, now).await;
         let endpoints = srv::endpoints(&records, |target| self.addresses.of(target))?;
-        Ok(Found { endpoints, ttl: ttl.min(glue_ttl).min(address_ttl) })
+        Ok(Found { endpoints, decided, ttl: ttl.min(glue_ttl).min(address_ttl) })
     }
 }
 

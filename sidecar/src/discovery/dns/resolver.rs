@@ -58,7 +58,7 @@ pub(super) enum Answer {
 }
 
 /// The nameservers.
-pub struct Resolver {
+pub(crate) struct Resolver {
     pool: NameServerPool<TokioRuntimeProvider>,
     timeout: Duration,
 }
@@ -70,7 +70,7 @@ impl std::fmt::Debug for Resolver {
 }
 
 impl Resolver {
-    pub fn new(config: &config::Dns) -> Result<Self, DnsError> {
+    pub(crate) fn new(config: &config::Dns) -> Result<Self, DnsError> {
         let servers = match config.nameservers.as_slice() {
             [] => {
                 let system = system_conf::read_system_conf();

@@ -10,6 +10,12 @@ use super::target;
 use crate::cluster::{Endpoint, MAX_ENDPOINTS, WEIGHT_ONE};
 use crate::net::Address;
 
+/// Whether an answer is the lone target `.`.
+pub(super) fn says_no_service(answer: &[Record]) -> bool {
+    let is_root = |record: &Record| matches!(&record.data, RData::SRV(srv) if srv.target.is_root());
+    matches!(answer, [only] if is_root(only))
+}
+
 /// The usable records of an answer. A lone target `.` says that the service is decidedly not
 /// there; beside others it says nothing, and neither does port 0.
 pub(super) fn records(answer: &[Record]) -> Vec<SRV> {
@@ -61,10 +67,10 @@ pub(super) fn endpoints(
         let target = target(&srv.target);
         let share = share(srv.weight, ips.len());
         endpoints.extend(ips.into_iter().map(|ip| Endpoint {
-            address: Address::Tcp((ip, srv.port).into()),
             target: target.clone(),
             weight: share,
             priority: srv.priority,
+            ..Endpoint::new(Address::Tcp((ip, srv.port).into()))
         }));
     }
     match failed {

@@ -114,7 +114,7 @@ mod tests {
 
     fn endpoint(address: &str, target: Option<&str>) -> Endpoint {
         let address = address.parse().unwrap();
-        Endpoint { address, target: target.map(Into::into), weight: 256, priority: 0 }
+        Endpoint { target: target.map(Into::into), ..Endpoint::new(address) }
     }
 
     #[test]

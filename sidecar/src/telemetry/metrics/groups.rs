@@ -6,7 +6,7 @@ use metrics::{Counter, Gauge, Histogram};
 
 use super::names::{
     AFFINITIES, AffinityResult, DRAINS, DrainResult, EJECTIONS, EjectionReason, OUTCOMES, Outcome,
-    REASONS, STATES,
+    REASONS, STATES, UPDATES, Update,
 };
 use super::{Group, Metrics, counter};
 
@@ -79,9 +79,8 @@ pub struct ClusterMetrics {
     pub(super) ejections: [Counter; EJECTIONS.len()],
     pub(super) drains: [Counter; DRAINS.len()],
     pub(super) affinity: [Counter; AFFINITIES.len()],
-    pub updates_changed: Counter,
-    pub updates_unchanged: Counter,
-    pub updates_failed: Counter,
+    /// In the order of the sources.
+    pub(super) updates: Box<[[Counter; UPDATES.len()]]>,
     pub last_success: Gauge,
     pub eligible: Gauge,
     pub panic: Gauge,
@@ -94,6 +93,13 @@ impl ClusterMetrics {
 
     pub fn drain(&self, result: DrainResult) -> &Counter {
         &self.drains[result as usize]
+    }
+
+    /// Counts what came of asking a source, named by its place in the configuration.
+    pub fn updated(&self, source: usize, result: Update) {
+        if let Some(updates) = self.updates.get(source) {
+            updates[result as usize].increment(1);
+        }
     }
 
     pub fn affinity(&self, result: AffinityResult) -> &Counter {
@@ -111,11 +117,9 @@ impl Group for ClusterMetrics {
             &self.retries_succeeded,
             &self.retries_failed,
             &self.retries_exhausted,
-            &self.updates_changed,
-            &self.updates_unchanged,
-            &self.updates_failed,
         ];
         let by_label = self.ejections.iter().chain(&self.drains).chain(&self.affinity);
+        let by_label = by_label.chain(self.updates.as_flattened());
         counters.into_iter().chain(by_label).for_each(|counter| counter.increment(0));
         [&self.last_success, &self.eligible, &self.panic]
             .into_iter()

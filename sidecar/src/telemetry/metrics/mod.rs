@@ -21,8 +21,10 @@ use metrics_process::Collector;
 use metrics_util::MetricKindMask;
 
 pub use groups::{BackendMetrics, ClusterMetrics, ListenerMetrics, RouteMetrics};
-use names::{AFFINITIES, BUILD_INFO, DRAINS, DURATIONS, EJECTIONS, OUTCOMES};
-pub use names::{ALL, AffinityResult, DrainResult, EjectionReason, Kind, Outcome, REASONS, STATES};
+use names::{AFFINITIES, BUILD_INFO, DRAINS, DURATIONS, EJECTIONS, OUTCOMES, UPDATES};
+pub use names::{
+    ALL, AffinityResult, DrainResult, EjectionReason, Kind, Outcome, REASONS, STATES, Update,
+};
 
 /// Series that were not touched for this long are dropped.
 const IDLE: Duration = Duration::from_secs(5 * 60);
@@ -151,14 +153,22 @@ impl Metrics {
         metrics
     }
 
-    pub fn cluster(&self, cluster: &str, source: &str) -> Arc<ClusterMetrics> {
+    /// `sources`: the kinds of the cluster's sources, in their order.
+    pub fn cluster(
+        &self,
+        cluster: &str,
+        sources: impl Iterator<Item = &'static str>,
+    ) -> Arc<ClusterMetrics> {
         let own = [("outrigger_cluster", cluster)];
         let counter_by = |name, key, value| {
             counter(&self.recorder, name, &[("outrigger_cluster", cluster), (key, value)])
         };
-        let update = |result| {
-            let labels = [("outrigger_cluster", cluster), ("source", source), ("result", result)];
-            counter(&self.recorder, "outrigger_discovery_updates_total", &labels)
+        let updates = |source| {
+            UPDATES.map(|result| {
+                let labels =
+                    [("outrigger_cluster", cluster), ("source", source), ("result", result)];
+                counter(&self.recorder, "outrigger_discovery_updates_total", &labels)
+            })
         };
         let gauge = |name| gauge(&self.recorder, name, &own);
         let name = Key::from_static_name("outrigger_request_duration_seconds");
@@ -175,9 +185,7 @@ impl Metrics {
             ejections: EJECTIONS.map(|r| counter_by("outrigger_ejections_total", "reason", r)),
             drains: DRAINS.map(|r| counter_by("outrigger_drains_total", "result", r)),
             affinity: AFFINITIES.map(|r| counter_by("outrigger_affinity_total", "result", r)),
-            updates_changed: update("changed"),
-            updates_unchanged: update("unchanged"),
-            updates_failed: update("failure"),
+            updates: sources.map(updates).collect(),
             last_success: gauge("outrigger_discovery_last_success_timestamp_seconds"),
             eligible: gauge("outrigger_eligible_backends"),
             panic: gauge("outrigger_panic"),

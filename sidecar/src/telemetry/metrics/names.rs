@@ -154,3 +154,13 @@ pub(super) const AFFINITIES: [&str; 5] = ["hit", "new", "moved", "expired", "for
 
 /// States of a backend: values of the label `state`.
 pub const STATES: [&str; 5] = ["draining", "unhealthy", "ejected", "pending", "ready"];
+
+/// What came of asking a source: values of the label `result`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Update {
+    Changed,
+    Unchanged,
+    Failure,
+}
+
+pub(super) const UPDATES: [&str; 3] = ["changed", "unchanged", "failure"];

@@ -26,7 +26,7 @@ impl World {
             "[clusters.api.affinity]\nby = \"cookie\"\n[clusters.api.drain]\n{tables}"
         ));
         let (cluster, mut task, metrics) = fixture::cluster(settings, Duration::ZERO);
-        task.seed(BOTH.map(|(port, ..)| fixture::endpoint(port, 1, 0)).into());
+        task.seed(0, BOTH.map(|(port, ..)| fixture::endpoint(port, 1, 0)).into());
         tokio::spawn(task.run());
         let picker = Picker::new(Arc::clone(&cluster), fastrand::Rng::with_seed(1));
         let first = Arc::clone(&cluster.snapshot().entries[0].backend);

@@ -40,7 +40,7 @@ impl World {
         let ports = snapshot.entries.iter().map(|entry| port(&entry.backend.endpoint.address));
         assert!(ports.eq(present.iter().map(|peer| peer.port)), "others than those that are there");
         assert_eq!(
-            (snapshot.answered, snapshot.stale_since.is_some()),
+            (snapshot.source.is_some(), snapshot.stale_since.is_some()),
             (model.answered, model.stale)
         );
         let choice = model.choice(now);

@@ -183,7 +183,11 @@ impl World {
                 self.journal.note(Note::DiscoveryFailed);
                 self.model.stale = true;
                 let error = "timeout".into();
-                return self.tell(Event::DiscoveryFailed { at: SystemTime::UNIX_EPOCH, error });
+                return self.tell(Event::DiscoveryFailed {
+                    source: 0,
+                    at: SystemTime::UNIX_EPOCH,
+                    error,
+                });
             }
             7..=14 => {
                 let port = self.rng.u16(1..=self.moods.len() as u16);
