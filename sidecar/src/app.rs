@@ -15,8 +15,8 @@ use tokio::sync::{Semaphore, watch};
 use tokio::time::Instant;
 
 use crate::admin::{self, Admin};
-use crate::cluster::Cluster;
 use crate::cluster::affinity::Keyring;
+use crate::cluster::{Cluster, History};
 use crate::config::Config;
 use crate::discovery::{DnsError, Sources};
 use crate::net::Address;
@@ -68,7 +68,8 @@ impl Sidecar {
 
         let admin_socket = bind("admin", &config.admin.listen)?;
         let admin_address = address(&admin_socket, "admin", &config.admin.listen)?;
-        let clusters = start_clusters(config, &sources, &metrics, keyring.as_ref());
+        let history = Arc::new(History::default());
+        let clusters = start_clusters(config, &sources, &metrics, &history, keyring.as_ref());
         let listeners = config
             .listeners
             .iter()
@@ -84,6 +85,7 @@ impl Sidecar {
         start_upkeep(&clusters, &metrics);
         let admin = Arc::new(Admin {
             clusters,
+            history,
             metrics,
             phase: phases,
             started: Instant::now(),
@@ -133,13 +135,14 @@ fn start_clusters(
     config: &Config,
     sources: &Arc<Sources>,
     metrics: &Arc<Metrics>,
+    history: &Arc<History>,
     keyring: Option<&Arc<Keyring>>,
 ) -> Vec<Arc<Cluster>> {
     let slots = health::Slots::default();
     let start = |settings: &Arc<config::Cluster>| {
         let timeout = config.runtime.start_timeout;
         let (cluster, mut task) =
-            Cluster::new(Arc::clone(settings), timeout, metrics, keyring.cloned());
+            Cluster::new(Arc::clone(settings), timeout, metrics, history, keyring.cloned());
         // Before the first request, which may come as soon as there is a socket.
         for (source, settings) in settings.sources.iter().enumerate() {
             if let Some(endpoints) = discovery::known(settings) {

@@ -25,7 +25,7 @@ use serde_json::json;
 use tokio::sync::{Semaphore, watch};
 use tokio::time::Instant;
 
-use crate::cluster::Cluster;
+use crate::cluster::{Cluster, History};
 use crate::net::Address;
 use crate::net::listen::Socket;
 use crate::shutdown::Phase;
@@ -41,6 +41,7 @@ const WHOLE: Duration = Duration::from_secs(300);
 #[derive(Debug)]
 pub struct Admin {
     pub clusters: Vec<Arc<Cluster>>,
+    pub history: Arc<History>,
     pub metrics: Arc<Metrics>,
     pub phase: watch::Receiver<Phase>,
     pub started: Instant,

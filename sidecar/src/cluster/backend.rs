@@ -43,6 +43,7 @@ pub struct Backend {
 pub(super) struct Shared {
     pub(super) cluster: Arc<str>,
     pub(super) metrics: Arc<Metrics>,
+    pub(super) history: Arc<super::History>,
     pub(super) affinity: Option<Arc<super::affinity::Keyring>>,
     /// `None`: real traffic is not judged.
     pub(super) alarm: Option<Arc<Alarm>>,

@@ -82,7 +82,7 @@ type Usable = fn(&Entry) -> bool;
 fn doubted(entries: &[Entry], rules: Rules) -> Option<(u16, Usable, bool)> {
     let is_pending: Usable = |entry| entry.state() == State::Pending;
     let is_doubted: Usable = |entry| entry.state() == State::Ejected;
-    let is_failing: Usable = |entry| entry.state() == State::Unhealthy;
+    let is_failing: Usable = |entry| entry.state() == State::Unhealthy && !entry.is_critical();
     let staying = || entries.iter().filter(|entry| entry.leaving.is_none());
     let pending = staying().filter(|entry| is_pending(entry)).count();
     if pending > 0 && rules.probes_awaited {
@@ -115,7 +115,7 @@ fn places(entries: &[Entry], wanted: impl Fn(&Entry) -> bool) -> Vec<usize> {
 /// Weight 0 is the last resort of its tier: such backends are used when there are no others in it,
 /// in equal shares.
 fn without_last_resort(entries: &[Entry], mut places: Vec<usize>) -> Box<[usize]> {
-    let weighted = |index: &usize| entries[*index].backend.endpoint.weight > 0;
+    let weighted = |index: &usize| entries[*index].assigned > 0;
     if places.iter().any(weighted) {
         places.retain(weighted);
     }

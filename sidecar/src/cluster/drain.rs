@@ -13,8 +13,12 @@ const QUIET: Duration = Duration::from_secs(1);
 /// Why a backend drains. Causes add up, and each ends by itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Cause {
-    /// An operator's order.
+    /// An operator's order to this sidecar.
     Order,
+    /// An order to all sidecars.
+    Fleet,
+    /// The source says that somebody works on it.
+    Maintenance,
     /// Discovery dropped it.
     Removal,
 }
@@ -23,6 +27,8 @@ impl Cause {
     pub fn describe(self) -> &'static str {
         match self {
             Self::Order => "by order",
+            Self::Fleet => "by order for the fleet",
+            Self::Maintenance => "in maintenance",
             Self::Removal => "discovery dropped it",
         }
     }
@@ -42,8 +48,9 @@ pub enum Cut {
 pub struct Leaving {
     /// The first of its causes.
     pub cause: Cause,
-    /// Whether an order is among them, and whether discovery's removal.
+    /// Whether an order is among them, one for the fleet, and whether discovery's removal.
     pub ordered: bool,
+    pub fleet: bool,
     pub removed: bool,
     pub deadline: Instant,
     /// Whether work whose affinity names it may still arrive.
@@ -134,8 +141,15 @@ impl Drains {
         };
         let keeps_affinity = keep_affinity && !terminated && !self.done && now < deadline;
         let cause = self.drains.first()?.cause;
-        let (ordered, removed) = (self.has(Cause::Order), self.has(Cause::Removal));
-        let done = self.done;
-        Some(Leaving { cause, ordered, removed, deadline, keeps_affinity, cut, done })
+        Some(Leaving {
+            cause,
+            ordered: self.has(Cause::Order),
+            fleet: self.has(Cause::Fleet),
+            removed: self.has(Cause::Removal),
+            deadline,
+            keeps_affinity,
+            cut,
+            done: self.done,
+        })
     }
 }

@@ -54,6 +54,11 @@ impl Endpoint {
         }
     }
 
+    /// Whether its source has anything against using it; who drains is still good for its old work.
+    pub(super) fn is_usable(&self) -> bool {
+        self.reported != Reported::Critical
+    }
+
     /// How a Host header names it: by its target and port, or else by its address.
     pub fn host(&self) -> HeaderValue {
         let text = match (&self.address, &self.target) {

@@ -28,7 +28,8 @@ pub(crate) fn cluster(
     let keyring = Keyring::parse(b"a secret that no one but tests know").unwrap();
     let metrics = Metrics::new().unwrap();
     let keyring = Some(keyring.into());
-    let (cluster, task) = Cluster::new(settings.into(), start_timeout, &metrics, keyring);
+    let history = Arc::default();
+    let (cluster, task) = Cluster::new(settings.into(), start_timeout, &metrics, &history, keyring);
     (cluster, task, metrics)
 }
 

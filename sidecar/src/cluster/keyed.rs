@@ -1,6 +1,6 @@
 //! Where hashed keys lead: a table over all members, whether they may be used or not.
 //!
-//! It is made of names and configured weights only, so that neither probes nor slow starts nor
+//! It is made of names and assigned weights only, so that neither probes nor slow starts nor
 //! drains rebuild it: whoever may not be used is passed over at the pick, and only its keys move.
 
 use std::sync::Arc;
@@ -26,7 +26,7 @@ pub struct Keyed {
     members: Members,
 }
 
-/// What a table is made of: the id, the key and the configured weight of each member of the lowest
+/// What a table is made of: the id, the key and the assigned weight of each member of the lowest
 /// tier, in the order of keys.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Members(Vec<(u64, u64, u32)>);
@@ -38,7 +38,7 @@ impl Members {
         let in_tier = |entry: &&Entry| entry.backend.endpoint.priority == tier;
         let member = |entry: &Entry| {
             let backend = &entry.backend;
-            (backend.id, backend.key, backend.endpoint.weight)
+            (backend.id, backend.key, entry.assigned)
         };
         let mut members: Vec<_> = entries.iter().filter(in_tier).map(member).collect();
         members.sort_unstable_by_key(|(_, key, _)| *key);

@@ -1,6 +1,7 @@
 //! The members of a cluster, and those that were: who joins, who leaves, who comes back.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -8,7 +9,8 @@ use tokio::time::Instant;
 use super::backend::{Backend, Shared};
 use super::drain::Cause;
 use super::endpoint::{Endpoint, MAX_ENDPOINTS};
-use super::member::Member;
+use super::member::{Maintenance, Member};
+use super::order::OrderError;
 use super::snapshot::Verdict;
 use crate::config;
 use crate::net::Address;
@@ -25,13 +27,34 @@ pub(super) struct Members {
     latest_id: u64,
 }
 
-/// What an answer of discovery has changed.
+/// What an answer of discovery has changed: the backends, by name.
 #[derive(Debug, Default)]
 pub(super) struct Change {
-    pub(super) joined: usize,
-    pub(super) left: usize,
+    pub(super) joined: Vec<Arc<str>>,
+    pub(super) removed: Vec<Arc<str>>,
+    /// Now suspects.
+    pub(super) held: Vec<Arc<str>>,
+    /// No longer suspects.
+    pub(super) cleared: Vec<Arc<str>>,
     /// Members that discovery had dropped and that were still draining.
-    pub(super) returned: usize,
+    pub(super) returned: Vec<Arc<str>>,
+    /// Its source says that it must not be used, or that it may be again.
+    pub(super) critical: Vec<Arc<str>>,
+    pub(super) usable: Vec<Arc<str>>,
+    /// Its source says that somebody works on it, or no longer does and nothing else lets it drain.
+    pub(super) maintained: Vec<Arc<str>>,
+    pub(super) released: Vec<Arc<str>>,
+    pub(super) weights: Vec<(Arc<str>, u32)>,
+}
+
+/// How an answer of discovery is taken over.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Terms {
+    /// Whoever is dropped with too many others stays for so long; `None`: everyone goes at once.
+    pub(super) hold: Option<Duration>,
+    /// The cluster had members before, so that those who join now may need a slow start.
+    pub(super) late: bool,
+    pub(super) now: Instant,
 }
 
 impl Members {
@@ -53,53 +76,124 @@ impl Members {
         self.latest_id > 0
     }
 
-    /// Whether discovery's answer is what is known already.
-    pub(super) fn are(&self, endpoints: &BTreeMap<Address, Endpoint>) -> bool {
-        let listed = self.iter().filter(|member| !member.drains.has(Cause::Removal));
-        listed.map(|member| &member.backend.endpoint).eq(endpoints.values())
+    /// The member of this name, or the only one whose target or node is called so.
+    pub(super) fn named(&self, name: &str) -> Result<u64, OrderError> {
+        let address = name.parse::<Address>().ok();
+        if let Some(member) = address.and_then(|address| self.present.get(&address)) {
+            return Ok(member.backend.id);
+        }
+        let is_called = |called: &Option<Arc<str>>| {
+            called.as_deref().is_some_and(|called| called.eq_ignore_ascii_case(name))
+        };
+        let mut found = self.iter().map(|member| &member.backend).filter(|backend| {
+            is_called(&backend.endpoint.target) || is_called(&backend.endpoint.node)
+        });
+        match (found.next(), found.count()) {
+            (None, _) => Err(OrderError::Unknown(name.into())),
+            (Some(only), 0) => Ok(only.id),
+            (Some(_), others) => Err(OrderError::Ambiguous(name.into(), others + 1)),
+        }
     }
 
-    /// Takes over discovery's answer. `late`: the cluster had members before, so that those who
-    /// join now may need a slow start.
+    /// Takes over discovery's answer.
     pub(super) fn replace(
         &mut self,
-        mut endpoints: BTreeMap<Address, Endpoint>,
+        listed: &BTreeMap<Address, Endpoint>,
         settings: &config::Cluster,
         shared: &Shared,
-        late: bool,
-        now: Instant,
+        terms: Terms,
     ) -> Change {
+        let now = terms.now;
+        let held = terms.hold.filter(|_| self.is_mass_removal(listed)).map(|hold| now + hold);
         let mut change = Change::default();
         for (address, member) in &mut self.present {
-            match endpoints.remove(address) {
-                Some(endpoint) => {
-                    member.describe(endpoint);
-                    change.returned += usize::from(member.drains.end(Cause::Removal));
+            let name = Arc::clone(&member.backend.name);
+            match listed.get(address) {
+                Some(endpoint) if endpoint.is_usable() || !member.is_wanted() => {
+                    change.note_listed(member, endpoint);
+                    member.suspicion = None;
+                    if member.drains.end(Cause::Removal) {
+                        change.returned.push(name);
+                    }
+                    member.describe(endpoint, now);
                 }
-                None if member.drains.has(Cause::Removal) => {}
-                None => {
-                    change.left += 1;
-                    let rules = &settings.drain;
-                    member.leave(Cause::Removal, rules.on_removal, now + rules.timeout);
-                }
+                // Who is gone already is not lost once more.
+                _ if member.drains.has(Cause::Removal) => {}
+                then => match (&member.suspicion, held) {
+                    (Some(suspicion), _) => member.suspect(then, suspicion.until),
+                    (None, Some(until)) if member.would_be_missed() => {
+                        member.suspect(then, until);
+                        change.held.push(name);
+                    }
+                    (None, _) => {
+                        member.lose(then, &settings.drain, now);
+                        let lost =
+                            if then.is_some() { &mut change.critical } else { &mut change.removed };
+                        lost.push(name);
+                    }
+                },
             }
         }
-        for (address, endpoint) in endpoints {
-            change.joined += 1;
-            let mut member = match self.departed.remove(&address) {
-                Some((member, _)) => member.back(endpoint, now),
-                None => {
-                    self.latest_id += 1;
-                    let backend = Backend::new(self.latest_id, endpoint, shared);
-                    Member::new(backend.into(), now)
-                }
+        for (address, endpoint) in listed {
+            if !self.present.contains_key(address) {
+                let member = self.join(endpoint, settings, shared, terms);
+                change.joined.push(Arc::clone(&member.backend.name));
+                self.present.insert(address.clone(), member);
+            }
+        }
+        for member in self.present.values_mut() {
+            let names = match member.follow_maintenance(&settings.drain, now) {
+                Some(Maintenance::Begun) => &mut change.maintained,
+                Some(Maintenance::Over) => &mut change.released,
+                None => continue,
             };
-            let checked = settings.health.is_some();
-            member.verdict = if checked { Verdict::Pending } else { Verdict::Healthy };
-            member.growing_since = late.then_some(now);
-            self.present.insert(address, member);
+            names.push(Arc::clone(&member.backend.name));
         }
         change
+    }
+
+    /// Whether an answer takes away more than half of three or more, or leaves nobody: then it is
+    /// more likely that something is wrong with it than with them.
+    fn is_mass_removal(&self, listed: &BTreeMap<Address, Endpoint>) -> bool {
+        let missed = || self.present.iter().filter(|(_, member)| member.would_be_missed());
+        let stays = |address: &Address| listed.get(address).is_some_and(Endpoint::is_usable);
+        let (all, lost) = (missed().count(), missed().filter(|(at, _)| !stays(at)).count());
+        let nobody = !listed.values().any(Endpoint::is_usable);
+        lost > 0 && (nobody || all >= 3 && lost * 2 > all)
+    }
+
+    fn join(
+        &mut self,
+        endpoint: &Endpoint,
+        settings: &config::Cluster,
+        shared: &Shared,
+        terms: Terms,
+    ) -> Member {
+        let now = terms.now;
+        let mut member = match self.departed.remove(&endpoint.address) {
+            Some((member, _)) => member.back(endpoint, now),
+            None => {
+                self.latest_id += 1;
+                let backend = Backend::new(self.latest_id, endpoint.clone(), shared);
+                let mut member = Member::new(backend.into(), now);
+                member.describe(endpoint, now);
+                member
+            }
+        };
+        let checked = settings.health.is_some();
+        member.verdict = if checked { Verdict::Pending } else { Verdict::Healthy };
+        member.growing_since = terms.late.then_some(now);
+        member
+    }
+
+    /// Those whom discovery has dropped and who are no longer held go; their names.
+    pub(super) fn unmask(&mut self, rules: &config::Drain, now: Instant) -> Vec<Arc<str>> {
+        let mut unmasked = Vec::new();
+        for member in self.iter_mut().filter(|member| member.is_unmasked(now)) {
+            member.unmask(rules, now);
+            unmasked.push(Arc::clone(&member.backend.name));
+        }
+        unmasked
     }
 
     /// Lets those go that discovery has dropped and that are done; true when somebody went. Who has
@@ -136,5 +230,24 @@ impl Members {
     /// When somebody is to be forgotten.
     pub(super) fn next_forgotten(&self) -> Option<Instant> {
         self.departed.values().map(|(_, until)| *until).min()
+    }
+}
+
+impl Change {
+    /// Before a member that discovery lists is described anew.
+    fn note_listed(&mut self, member: &Member, endpoint: &Endpoint) {
+        let name = || Arc::clone(&member.backend.name);
+        if member.suspicion.is_some() {
+            self.cleared.push(name());
+        }
+        let before = &member.backend.endpoint;
+        match (before.is_usable(), endpoint.is_usable()) {
+            (true, false) => self.critical.push(name()),
+            (false, true) => self.usable.push(name()),
+            _ => {}
+        }
+        if before.weight != endpoint.weight {
+            self.weights.push((name(), endpoint.weight));
+        }
     }
 }

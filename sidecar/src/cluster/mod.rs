@@ -14,6 +14,8 @@ mod drain;
 mod endpoint;
 #[cfg(test)]
 pub(crate) mod fixture;
+mod fleet;
+mod history;
 mod keyed;
 mod lead;
 mod limits;
@@ -26,6 +28,7 @@ mod outlier;
 mod pick;
 mod slow_start;
 mod snapshot;
+mod sources;
 mod stall;
 mod task;
 
@@ -41,8 +44,11 @@ pub use backend::{Backend, ConnectionGuard, ProbeReport};
 pub use budget::Budget;
 pub use drain::{Cut, Leaving};
 pub use endpoint::{Endpoint, MAX_ENDPOINTS, Reported, WEIGHT_ONE};
+pub use fleet::{FleetChange, FleetDrain, FleetOrder, FleetOrders, FleetWrite};
+pub use history::{Happened, History};
 pub use lead::Key;
 pub use limits::{Gate, Waiting};
+pub use member::Weights;
 pub use order::{Carried, Order, OrderError, What};
 pub use outlier::Ejection;
 pub use pick::{NoPick, Pick, Picker, Wish};
@@ -86,6 +92,7 @@ impl Cluster {
         settings: Arc<config::Cluster>,
         start_timeout: Duration,
         metrics: &Arc<Metrics>,
+        history: &Arc<History>,
         keyring: Option<Arc<Keyring>>,
     ) -> (Arc<Self>, ClusterTask) {
         let (events, inbox) = mpsc::channel(EVENTS);
@@ -111,6 +118,7 @@ impl Cluster {
         let shared = Shared {
             cluster: Arc::clone(&settings.name),
             metrics: Arc::clone(metrics),
+            history: Arc::clone(history),
             affinity: cluster.keyring.clone(),
             alarm,
             gate: cluster.gate.clone(),
@@ -150,6 +158,8 @@ impl Cluster {
         let snapshot = self.snapshot();
         self.metrics.eligible.set(snapshot.candidates.eligible as f64);
         self.metrics.panic.set(f64::from(u8::from(snapshot.candidates.panic)));
+        let stale = snapshot.stale_since.and_then(|since| since.elapsed().ok());
+        self.metrics.stale.set(stale.unwrap_or_default().as_secs_f64());
         for entry in &snapshot.entries {
             let backend = &entry.backend;
             let metrics = backend.metrics();

@@ -7,7 +7,7 @@ use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 use super::drain::Cause;
-use super::member::Member;
+use super::history;
 use super::members::Members;
 use crate::config::OnLeaving;
 
@@ -27,12 +27,20 @@ pub enum What {
         timeout: Option<Duration>,
     },
     Resume,
+    /// This weight instead of the one that discovery gives, for so long or until it is taken back.
+    Weight {
+        weight: u16,
+        ttl: Option<Duration>,
+    },
+    ResetWeight,
 }
 
 /// An order that was carried out: picks follow it from now on.
 #[derive(Debug, Clone)]
 pub struct Carried {
     pub backend: Arc<str>,
+    pub(super) happened: history::Kind,
+    pub(super) cause: String,
     /// Whether it ended a drain that was not done.
     pub(super) cancelled: bool,
 }
@@ -54,51 +62,39 @@ impl Order {
         (Self { backend, what, reply: Some(reply) }, outcome)
     }
 
-    pub(super) fn describe(&self) -> &'static str {
-        match self.what {
-            What::Drain { .. } => "draining by order",
-            What::Resume => "resumed by order",
-        }
-    }
-
     pub(super) fn carry_out(
         &self,
         members: &mut Members,
         default_timeout: Duration,
         now: Instant,
     ) -> Result<Carried, OrderError> {
-        let id = self.find(members)?;
+        let id = members.named(&self.backend)?;
         let unknown = || OrderError::Unknown(self.backend.clone());
         let member = members.get_mut(id).ok_or_else(unknown)?;
         let mut cancelled = false;
-        match self.what {
+        let (happened, cause) = match self.what {
             What::Drain { timeout } => {
                 let deadline = now + timeout.unwrap_or(default_timeout);
                 member.leave(Cause::Order, OnLeaving::Drain, deadline);
+                (history::Kind::Draining, "by order".into())
             }
             What::Resume => {
                 let unfinished = !member.drains.is_done();
                 cancelled = member.drains.end(Cause::Order) && unfinished;
+                (history::Kind::Resumed, "by order".into())
             }
-        }
-        Ok(Carried { backend: Arc::clone(&member.backend.name), cancelled })
-    }
-
-    fn find(&self, members: &Members) -> Result<u64, OrderError> {
-        let id = |member: &Member| member.backend.id;
-        if let Some(member) = members.iter().find(|member| *member.backend.name == *self.backend) {
-            return Ok(id(member));
-        }
-        let is_target = |member: &&Member| {
-            let target = member.backend.endpoint.target.as_deref();
-            target.is_some_and(|target| target.eq_ignore_ascii_case(&self.backend))
+            What::Weight { weight, ttl } => {
+                member.weights.own = Some((weight, ttl.map(|ttl| now + ttl)));
+                let length = ttl.map(|ttl| format!(" for {}", humantime::format_duration(ttl)));
+                let cause = format!("{weight} by order{}", length.unwrap_or_default());
+                (history::Kind::Weight, cause)
+            }
+            What::ResetWeight => {
+                member.weights.own = None;
+                (history::Kind::Weight, "reset by order".into())
+            }
         };
-        let found: Vec<u64> = members.iter().filter(is_target).map(id).collect();
-        match found.as_slice() {
-            [] => Err(OrderError::Unknown(self.backend.clone())),
-            [only] => Ok(*only),
-            several => Err(OrderError::Ambiguous(self.backend.clone(), several.len())),
-        }
+        Ok(Carried { backend: Arc::clone(&member.backend.name), happened, cause, cancelled })
     }
 }
 

@@ -3,10 +3,13 @@
 use std::sync::Arc;
 use std::time::SystemTime;
 
+use tokio::time::Instant;
+
 use super::backend::Backend;
 use super::candidates::Candidates;
 use super::drain::{Cut, Leaving};
 use super::keyed::Keyed;
+use super::member::Weights;
 use super::outlier::Ejection;
 
 /// Published whole by the cluster's task; what a reader holds never changes under it.
@@ -29,6 +32,8 @@ pub struct Snapshot {
     pub source: Option<usize>,
     /// Since when the source has failed to confirm this set.
     pub stale_since: Option<SystemTime>,
+    /// Whether it is from an earlier life.
+    pub from_memory: bool,
 }
 
 /// One backend and the facts about it: several may hold at once.
@@ -44,7 +49,13 @@ pub struct Entry {
     pub leaving: Option<Leaving>,
     /// When work that it has is ended by force.
     pub cut: Cut,
-    /// What picks use, in 256ths.
+    /// Discovery has dropped it together with too many others, and is believed from then on.
+    pub suspect_until: Option<Instant>,
+    /// What its weight is by order.
+    pub ordered: Weights,
+    /// The weight that it is to have, in 256ths.
+    pub assigned: u32,
+    /// The weight that it has now, which may still grow to that.
     pub weight: u32,
 }
 
@@ -85,11 +96,17 @@ impl Entry {
     pub fn state(&self) -> State {
         match self.probe {
             _ if self.leaving.is_some() => State::Draining,
+            _ if self.is_critical() => State::Unhealthy,
             Verdict::Unhealthy => State::Unhealthy,
             _ if self.ejection.is_some() || self.stalled => State::Ejected,
             Verdict::Pending => State::Pending,
             Verdict::Healthy => State::Ready,
         }
+    }
+
+    /// Whether its source says that it must not be used.
+    pub fn is_critical(&self) -> bool {
+        !self.backend.endpoint.is_usable()
     }
 
     /// Whether nothing speaks against new work.
@@ -101,7 +118,8 @@ impl Entry {
     /// nothing against it: it is this sidecar that is new, or its work is known from another one.
     fn takes_affinity(&self) -> bool {
         let stays = self.leaving.is_none_or(|leaving| leaving.keeps_affinity);
-        stays && self.probe != Verdict::Unhealthy && self.ejection.is_none() && !self.stalled
+        let doubted = self.probe == Verdict::Unhealthy || self.ejection.is_some() || self.stalled;
+        stays && !doubted && !self.is_critical()
     }
 }
 

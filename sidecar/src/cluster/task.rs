@@ -3,6 +3,8 @@
 //! Every rule about the state of backends is in [`ClusterTask::apply`] and [`ClusterTask::tick`],
 //! which take an event and a time and have no other input: no socket, no clock, no chance.
 
+mod discovery;
+mod orders;
 mod sweep;
 
 use std::sync::Arc;
@@ -16,19 +18,25 @@ use super::backend::{ProbeReport, Shared};
 use super::budget::Ledger;
 use super::candidates::{Candidates, Rules};
 use super::drain::Cut;
-use super::endpoint::Endpoint;
+use super::fleet::FleetOrders;
+use super::history::Kind;
 use super::keyed::{Keyed, Tables};
 use super::member::Member;
 use super::members::Members;
 use super::order::{Order, Replies};
 use super::outlier::Room;
-use super::snapshot::{Entry, Snapshot};
+use super::snapshot::{Entry, Snapshot, Verdict};
+use super::sources::Sources;
 use super::{Cluster, EVENTS};
-use crate::config;
-use crate::telemetry::metrics::{DrainResult, EjectionReason, Update};
+use crate::config::{self, Source};
+use crate::telemetry::metrics::EjectionReason;
+use discovery::Used;
 
 /// Snapshots follow each other no faster than this; what happens in between is folded together.
 const PUBLISH_EVERY: Duration = Duration::from_millis(10);
+
+/// Of one change at most so many backends are noted one by one.
+const NOTED: usize = 64;
 
 /// Something that may change a cluster.
 #[derive(Debug)]
@@ -45,6 +53,8 @@ pub enum Event {
     Trial { id: u64, passed: bool },
     /// An operator wants something.
     Order(Order),
+    /// These are all orders for the fleet that concern this cluster.
+    Fleet(FleetOrders),
     /// A table for hashed keys is ready.
     Built(Arc<Keyed>),
 }
@@ -60,8 +70,14 @@ pub struct ClusterTask {
     ledger: Ledger,
     tables: Tables,
     replies: Replies,
-    answered: bool,
+    sources: Sources,
+    /// When another answer may count without anybody saying anything.
+    sources_due: Option<Instant>,
+    /// `None` before the first answer.
+    used: Option<Used>,
     stale_since: Option<SystemTime>,
+    from_memory: bool,
+    fleet: FleetOrders,
     /// When backends that were never probed are used for want of others.
     pending_until: Instant,
     /// Whether the published snapshot is out of date.
@@ -83,6 +99,7 @@ impl ClusterTask {
         let now = shared.epoch;
         Self {
             tables: Tables::new(cluster.settings.affinity.hashes()),
+            sources: Sources::new(&cluster.settings, now, pending_until),
             cluster,
             inbox,
             announce,
@@ -90,21 +107,17 @@ impl ClusterTask {
             members: Members::default(),
             ledger: Ledger::new(now),
             replies: Replies::default(),
-            answered: false,
+            sources_due: None,
+            used: None,
             stale_since: None,
+            from_memory: false,
+            fleet: FleetOrders::default(),
             pending_until,
             changed: false,
             published: None,
             swept: now,
             grown: now,
         }
-    }
-
-    /// Gives the cluster its first backends before it runs, when they are known already.
-    pub fn seed(&mut self, source: usize, endpoints: Vec<Endpoint>) {
-        let now = Instant::now();
-        self.apply(Event::Discovered(Answer::new(source, SystemTime::now(), endpoints)), now);
-        self.tick(now);
     }
 
     /// Applies events and publishes snapshots for as long as the runtime lives.
@@ -135,12 +148,13 @@ impl ClusterTask {
         match event {
             Event::Discovered(answer) => self.discovered(answer, now),
             Event::DiscoveryFailed { source, at, error } => {
-                self.discovery_failed(source, at, &error);
+                self.discovery_failed(source, at, &error, now);
             }
             Event::Probed { id, report } => self.probed(id, report, now),
             Event::Suspect { id } => self.suspect(id, now),
             Event::Trial { id, passed } => self.tried(id, passed, now),
             Event::Order(order) => self.order(order, now),
+            Event::Fleet(orders) => self.fleet(orders, now),
             Event::Built(keyed) => {
                 self.tables.built(keyed);
                 self.changed = true;
@@ -153,6 +167,10 @@ impl ClusterTask {
         if self.published.is_some_and(|at| at < self.pending_until && self.pending_until <= now) {
             self.changed = true;
         }
+        if self.sources_due.is_some_and(|due| due <= now) {
+            self.follow_sources(SystemTime::now(), now);
+        }
+        self.sources_due = self.sources.next_change(now);
         if now >= self.swept + sweep::EVERY {
             self.sweep(now);
         }
@@ -165,53 +183,14 @@ impl ClusterTask {
 
     /// When `tick` has something to do even without an event.
     pub(super) fn next_wake(&self) -> Option<Instant> {
-        let published = self.published?;
+        let Some(published) = self.published else { return self.sources_due };
         let publish = self.changed.then_some(published + PUBLISH_EVERY);
         // What has changed is published soon, and with it what pending backends are used for.
         let awaited = published < self.pending_until && !self.changed;
         let pending = awaited.then_some(self.pending_until);
         let forget = self.members.next_forgotten();
         let sweep = self.members.iter().next().map(|_| self.swept + sweep::EVERY);
-        [publish, pending, forget, sweep].into_iter().flatten().min()
-    }
-
-    fn discovered(&mut self, answer: Answer, now: Instant) {
-        let Answer { source, at, endpoints, .. } = answer;
-        let (endpoints, left_out) = Endpoint::merge(endpoints);
-        let cluster = Arc::clone(&self.cluster);
-        let (name, metrics) = (cluster.name(), &cluster.metrics);
-        if left_out > 0 {
-            tracing::warn!(cluster = name, left_out, "discovery gave too many endpoints");
-        }
-        let since_epoch = at.duration_since(SystemTime::UNIX_EPOCH);
-        metrics.last_success.set(since_epoch.unwrap_or_default().as_secs_f64());
-
-        let unchanged = self.answered && self.members.are(&endpoints);
-        if unchanged {
-            metrics.updated(source, Update::Unchanged);
-        } else {
-            metrics.updated(source, Update::Changed);
-            // Whoever comes with the first backends is not late.
-            let (total, late) = (endpoints.len(), self.members.ever_any());
-            let change =
-                self.members.replace(endpoints, &cluster.settings, &self.shared, late, now);
-            let (joined, left) = (change.joined, change.left);
-            tracing::info!(cluster = name, joined, left, total, "backends changed");
-            metrics.drain(DrainResult::Cancelled).increment(change.returned as u64);
-        }
-        self.changed |= !unchanged || self.stale_since.is_some();
-        self.answered = true;
-        self.stale_since = None;
-    }
-
-    fn discovery_failed(&mut self, source: usize, at: SystemTime, error: &str) {
-        self.cluster.metrics.updated(source, Update::Failure);
-        if self.stale_since.is_none() {
-            let (cluster, kept) = (self.cluster.name(), self.members.iter().count());
-            tracing::warn!(cluster, error, kept, "discovery failed, keeping the last answer");
-            self.stale_since = Some(at);
-            self.changed = true;
-        }
+        [publish, pending, forget, sweep, self.sources_due].into_iter().flatten().min()
     }
 
     fn probed(&mut self, id: u64, report: ProbeReport, now: Instant) {
@@ -221,19 +200,21 @@ impl ClusterTask {
         let metrics = &self.cluster.metrics;
         let passed = report.result.is_ok();
         if passed { &metrics.probes_passed } else { &metrics.probes_failed }.increment(1);
-        if member.probed(&report, health, now) {
-            let (cluster, backend) = (self.cluster.name(), &member.backend.name);
-            match &report.result {
-                Ok(()) => tracing::info!(cluster, %backend, "healthy"),
-                Err(reason) => tracing::warn!(cluster, %backend, reason, "unhealthy"),
-            }
-            self.changed = true;
-        }
+        let backend = Arc::clone(&member.backend);
+        let verdict = member.probed(&report, health, now).then_some(member.verdict);
         if passed && health.shows_answers() && member.stall.stalled {
             member.stall.end();
             self.changed = true;
         }
-        member.backend.probed(report, now);
+        if let Some(verdict) = verdict {
+            let (kind, cause) = match (verdict, &report.result) {
+                (Verdict::Unhealthy, Err(error)) => (Kind::Unhealthy, error.clone()),
+                _ => (Kind::Healthy, "it passes its checks".into()),
+            };
+            self.note(Some(&backend.name), kind, cause);
+            self.changed = true;
+        }
+        backend.probed(report, now);
     }
 
     fn publish(&mut self, now: Instant) {
@@ -250,16 +231,21 @@ impl ClusterTask {
             candidates.indices.iter().for_each(|index| entries[*index].cut = Cut::Never);
         }
         let before = self.cluster.snapshot.load();
-        if candidates.panic && !before.candidates.panic {
-            let cluster = self.cluster.name();
-            tracing::warn!(cluster, "too few eligible backends, using doubted ones too");
+        match (before.candidates.panic, candidates.panic) {
+            (false, true) => {
+                let cause = "too few backends are eligible, doubted ones are used too";
+                self.note(None, Kind::Panic, cause.into());
+            }
+            (true, false) => self.note(None, Kind::PanicOver, "enough are eligible".into()),
+            _ => {}
         }
         self.tables.follow(&entries, &candidates);
         let version = before.version + 1;
         let mut snapshot = Snapshot::new(version, entries, candidates);
         snapshot.keyed = self.tables.current();
-        snapshot.source = self.answered.then_some(0);
+        snapshot.source = self.source();
         snapshot.stale_since = self.stale_since;
+        snapshot.from_memory = self.from_memory;
         self.cluster.snapshot.store(Arc::new(snapshot));
         self.rearm_trials(now);
         self.announce.send_replace(version);
@@ -285,7 +271,9 @@ impl ClusterTask {
             && member.is_usable()
             && room.is_left_for(member)
         {
-            eject(&self.cluster, member, reason, rules, now);
+            let cause = eject(&self.cluster, member, reason, rules, now);
+            let backend = Arc::clone(&member.backend.name);
+            self.note(Some(&backend), Kind::Ejected, cause);
             self.changed = true;
         }
     }
@@ -305,8 +293,8 @@ impl ClusterTask {
         }
         if passed {
             member.recovered(now);
-            let (cluster, backend) = (self.cluster.name(), &member.backend.name);
-            tracing::info!(cluster, %backend, "recovered from its ejection");
+            let backend = Arc::clone(&member.backend.name);
+            self.note(Some(&backend), Kind::Recovered, "a request has shown it".into());
             self.changed = true;
         } else if member.drains.any() {
             // Who drains may not be ejected; it is tried again should it be back.
@@ -318,34 +306,36 @@ impl ClusterTask {
         }
     }
 
-    fn order(&mut self, order: Order, now: Instant) {
-        let default = self.cluster.settings.drain.timeout;
-        let done = order.carry_out(&mut self.members, default, now);
-        if let Ok(outcome) = &done {
-            let cluster = self.cluster.name();
-            tracing::info!(cluster, backend = %outcome.backend, "{}", order.describe());
-            if outcome.cancelled {
-                self.cluster.metrics.drain(DrainResult::Cancelled).increment(1);
-            }
-            self.changed = true;
+    /// Remembers what has happened to a backend, or to the cluster, for people.
+    fn note(&self, backend: Option<&Arc<str>>, kind: Kind, cause: String) {
+        let source = self.source().and_then(|source| self.cluster.settings.sources.get(source));
+        let source = source.map_or("", Source::kind);
+        self.shared.history.note(&self.cluster.settings.name, backend, kind, cause, source);
+    }
+
+    /// The same of several; of very many some stand for all.
+    fn note_all(&self, backends: &[Arc<str>], kind: Kind, cause: &str) {
+        for backend in backends.iter().take(NOTED) {
+            self.note(Some(backend), kind, cause.to_owned());
         }
-        self.replies.add(order, done, self.changed);
+        if let Some(more @ 1..) = backends.len().checked_sub(NOTED) {
+            self.note(None, kind, format!("{more} more: {cause}"));
+        }
     }
 }
 
+/// Ejects a member; the value is the cause, to be noted.
 fn eject(
     cluster: &Cluster,
     member: &mut Member,
     reason: EjectionReason,
     rules: &config::Outlier,
     now: Instant,
-) {
+) -> String {
     let length = member.record.eject(reason, rules, now);
     member.backend.forgive();
     cluster.metrics.ejection(reason).increment(1);
-    let (cluster, backend) = (cluster.name(), &member.backend.name);
-    let (reason, length) = (reason.name(), humantime::format_duration(length));
-    tracing::warn!(cluster, %backend, reason, %length, "ejected");
+    format!("{} for {}", reason.describe(), humantime::format_duration(length))
 }
 
 async fn sleep_until(wake: Option<Instant>) {

@@ -135,7 +135,8 @@ async fn failures_keep_the_set_and_a_no_empties_it() {
     let [a, b] = backends().await;
     let dns = FaultyDns::start().await;
     dns.serve_srv(&[a.address, b.address]);
-    let sidecar = Sidecar::ready(&dns.config()).await;
+    let held = "\n[clusters.api]\nremoval_hold = \"disabled\"\n";
+    let sidecar = Sidecar::ready(&(dns.config() + held)).await;
     let members = vec![a.name(), b.name()];
     sidecar.until_members("api", members.clone(), secs(1)).await;
     for fault in [faulty::Reply::ServFail, faulty::Reply::Refused, faulty::Reply::Silence] {

@@ -1,4 +1,4 @@
-//! What is looked at again and again: measurements that nobody sends.
+//! Kind is looked at again and again: measurements that nobody sends.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -6,6 +6,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::{ClusterTask, eject};
+use crate::cluster::history::Kind;
 use crate::cluster::member::Member;
 use crate::cluster::outlier::{Room, Tally};
 use crate::cluster::slow_start;
@@ -18,6 +19,8 @@ impl ClusterTask {
     pub(super) fn sweep(&mut self, now: Instant) {
         let since = std::mem::replace(&mut self.swept, now);
         self.changed |= self.members.release(now);
+        self.unmask(now);
+        self.expire_weights(now);
         let ended = self.observe(now);
         self.eject_outliers(now);
         self.find_stalls(now);
@@ -35,7 +38,7 @@ impl ClusterTask {
 
     /// Looks at what backends have counted; how many attempts have ended since the last time.
     fn observe(&mut self, now: Instant) -> u64 {
-        let mut all_ended = 0;
+        let (mut all_ended, mut answering) = (0, Vec::new());
         for member in self.members.iter_mut() {
             let (counts, failures) = (member.backend.counts(), member.backend.failures());
             let ended = member.record.observe(counts, failures, now);
@@ -47,11 +50,11 @@ impl ClusterTask {
                 member.record.age(rules, now);
             }
             if member.stall.observe(counts, now) {
-                let (cluster, backend) = (self.cluster.name(), &member.backend.name);
-                tracing::info!(cluster, %backend, "no longer stalled");
-                self.changed = true;
+                answering.push(Arc::clone(&member.backend.name));
             }
         }
+        self.note_all(&answering, Kind::Recovered, "it answers again");
+        self.changed |= !answering.is_empty();
         all_ended
     }
 
@@ -68,15 +71,19 @@ impl ClusterTask {
                 (false, false) => None,
             }
         };
-        let mut room = Room::of(&self.members, rules);
+        let (mut room, mut ejected) = (Room::of(&self.members, rules), Vec::new());
         for member in self.members.iter_mut().filter(|member| member.is_usable()) {
             if let Some(reason) = reason(member)
                 && room.is_left_for(member)
             {
                 room.take(member);
-                eject(&cluster, member, reason, rules, now);
-                self.changed = true;
+                let cause = eject(&cluster, member, reason, rules, now);
+                ejected.push((Arc::clone(&member.backend.name), cause));
             }
+        }
+        self.changed |= !ejected.is_empty();
+        for (backend, cause) in ejected {
+            self.note(Some(&backend), Kind::Ejected, cause);
         }
     }
 
@@ -84,18 +91,20 @@ impl ClusterTask {
         // The latest answer is of another whenever it came in the silence of this one.
         let answered = self.members.iter().filter_map(|member| member.stall.answered_at).max();
         let Some(answered) = answered else { return };
+        let mut stalled = Vec::new();
         for member in self.members.iter_mut().filter(|member| !member.stall.stalled) {
             let stall = &mut member.stall;
             if stall.is_silent(member.backend.usual(), now) && stall.was_silent(answered) {
                 stall.stalled = true;
-                let (cluster, backend) = (self.cluster.name(), &member.backend.name);
-                tracing::warn!(cluster, %backend, "stalled: it takes work and answers none");
-                self.changed = true;
+                stalled.push(Arc::clone(&member.backend.name));
             }
         }
+        self.note_all(&stalled, Kind::Stalled, "it takes work and answers none");
+        self.changed |= !stalled.is_empty();
     }
 
     fn finish_drains(&mut self, now: Instant) {
+        let mut drained = Vec::new();
         for member in self.members.iter_mut() {
             let backend = &member.backend;
             if member.drains.observe(backend.in_flight(), now) {
@@ -104,10 +113,12 @@ impl ClusterTask {
                     _ => DrainResult::Forced,
                 };
                 self.cluster.metrics.drain(result).increment(1);
-                let (cluster, forced) = (self.cluster.name(), backend.forced());
-                tracing::info!(cluster, backend = %backend.name, forced, "drained");
-                self.changed = true;
+                drained.push((Arc::clone(&backend.name), backend.forced()));
             }
+        }
+        self.changed |= !drained.is_empty();
+        for (backend, forced) in drained {
+            self.note(Some(&backend), Kind::Drained, format!("{forced} ended by force"));
         }
     }
 

@@ -1,5 +1,6 @@
 //! The rules about the state of backends, without a socket or a sleep.
 
+mod discovered;
 mod judged;
 mod keyed;
 mod leaving;
@@ -9,7 +10,7 @@ mod picked;
 use super::*;
 use crate::cluster::fixture::{self, discovered};
 use crate::cluster::members::REMEMBER;
-use crate::cluster::{Backend, State};
+use crate::cluster::{Answer, Backend, Endpoint, State};
 use crate::config::{AffinityKey, Probe};
 use crate::telemetry::metrics::Outcome;
 
@@ -248,7 +249,7 @@ fn a_failing_source_keeps_the_set_and_marks_it_stale() {
 
 #[test]
 fn an_empty_answer_empties_the_cluster() {
-    let mut f = Fixture::new(false);
+    let mut f = Fixture::with(false, |settings| settings.removal_hold = None);
     f.discover(&[(1, 1, 0)]);
     f.discover(&[]);
     assert_eq!(f.candidates(), [0u16; 0]);

@@ -81,7 +81,9 @@ pub struct ClusterMetrics {
     pub(super) affinity: [Counter; AFFINITIES.len()],
     /// In the order of the sources.
     pub(super) updates: Box<[[Counter; UPDATES.len()]]>,
+    pub removals_held: Counter,
     pub last_success: Gauge,
+    pub stale: Gauge,
     pub eligible: Gauge,
     pub panic: Gauge,
 }
@@ -117,11 +119,12 @@ impl Group for ClusterMetrics {
             &self.retries_succeeded,
             &self.retries_failed,
             &self.retries_exhausted,
+            &self.removals_held,
         ];
         let by_label = self.ejections.iter().chain(&self.drains).chain(&self.affinity);
         let by_label = by_label.chain(self.updates.as_flattened());
         counters.into_iter().chain(by_label).for_each(|counter| counter.increment(0));
-        [&self.last_success, &self.eligible, &self.panic]
+        [&self.last_success, &self.stale, &self.eligible, &self.panic]
             .into_iter()
             .for_each(|gauge| gauge.increment(0.0));
     }

@@ -186,6 +186,8 @@ impl Metrics {
             drains: DRAINS.map(|r| counter_by("outrigger_drains_total", "result", r)),
             affinity: AFFINITIES.map(|r| counter_by("outrigger_affinity_total", "result", r)),
             updates: sources.map(updates).collect(),
+            removals_held: counter(&self.recorder, "outrigger_removals_held_total", &own),
+            stale: gauge("outrigger_discovery_stale_seconds"),
             last_success: gauge("outrigger_discovery_last_success_timestamp_seconds"),
             eligible: gauge("outrigger_eligible_backends"),
             panic: gauge("outrigger_panic"),

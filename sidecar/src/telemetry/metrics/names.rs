@@ -14,7 +14,7 @@ pub enum Kind {
 }
 
 /// All series of our own; `process_*` come from their crate.
-pub const ALL: [(&str, Kind, &str); 21] = [
+pub const ALL: [(&str, Kind, &str); 23] = [
     (
         "outrigger_requests_total",
         Kind::Counter,
@@ -59,6 +59,16 @@ pub const ALL: [(&str, Kind, &str); 21] = [
         "outrigger_discovery_last_success_timestamp_seconds",
         Kind::Gauge,
         "When discovery last gave an answer",
+    ),
+    (
+        "outrigger_discovery_stale_seconds",
+        Kind::Gauge,
+        "For how long nobody has confirmed the endpoints; 0 while somebody does",
+    ),
+    (
+        "outrigger_removals_held_total",
+        Kind::Counter,
+        "Backends that discovery dropped with too many others to be believed at once",
     ),
 ];
 pub(super) const BUILD_INFO: (&str, &str) = ("outrigger_build_info", "1, with the version");
@@ -119,6 +129,14 @@ pub enum EjectionReason {
 pub(super) const EJECTIONS: [&str; 3] = ["consecutive", "success_rate", "trial"];
 
 impl EjectionReason {
+    pub fn describe(self) -> &'static str {
+        match self {
+            Self::Consecutive => "too many failures in a row",
+            Self::SuccessRate => "it fails far more often than others",
+            Self::Trial => "it has not recovered",
+        }
+    }
+
     pub fn name(self) -> &'static str {
         EJECTIONS[self as usize]
     }

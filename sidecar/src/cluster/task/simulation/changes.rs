@@ -21,6 +21,7 @@ const PATIENCE: Duration = Duration::from_millis(250);
 struct Fact {
     id: u64,
     tag: Option<u64>,
+    suspect_until: Option<Instant>,
     ejection: Option<Ejection>,
     stalled: bool,
     done: bool,
@@ -38,6 +39,7 @@ impl World {
             facts[usize::from(port(&backend.endpoint.address)) - 1] = Some(Fact {
                 id: backend.id,
                 tag: backend.tags.map(|tags| tags.signing()),
+                suspect_until: member.suspicion.as_ref().map(|suspicion| suspicion.until),
                 ejection: member.record.ejection,
                 stalled: member.stall.stalled,
                 done: member.drains.any() && member.drains.is_done(),
@@ -54,6 +56,7 @@ impl World {
                 Some(fact) => {
                     assert!(peer.present, "{} is there without a cause", peer.port);
                     self.judge_identity(at, fact);
+                    self.judge_suspicion(at, fact, looked);
                     self.judge_stall(at, fact, looked);
                     self.judge_done(at, fact, looked);
                     ejected |= self.judge_ejection(at, fact, failed_trial);
@@ -86,6 +89,25 @@ impl World {
         assert!(peer.tag.is_none() || peer.tag == fact.tag, "{} lost its tag", peer.port);
         peer.tag = fact.tag;
         assert_eq!(fact.in_flight, peer.in_flight, "in flight at {}", peer.port);
+    }
+
+    /// A suspect goes when its time is up, or there is more against it; not sooner.
+    fn judge_suspicion(&mut self, at: usize, fact: &Fact, looked: bool) {
+        let now = Instant::now();
+        let deadline = now + self.model.settings.drain.timeout;
+        let peer = &mut self.model.peers[at];
+        if let Some(until) = fact.suspect_until {
+            assert!(now <= until + SWEEP, "{} is a suspect for too long", peer.port);
+        }
+        if fact.suspect_until == peer.suspect_until {
+            return;
+        }
+        assert!(looked && fact.suspect_until.is_none(), "{} is a suspect", peer.port);
+        let doubted = peer.verdict == Verdict::Unhealthy || peer.ejected_until.is_some();
+        let over = peer.suspect_until.is_some_and(|until| until <= now);
+        assert!(doubted || over, "{} is no longer a suspect", peer.port);
+        peer.suspect_until = None;
+        peer.begin_drain(Cause::Removal, deadline);
     }
 
     fn judge_done(&mut self, at: usize, fact: &Fact, looked: bool) {

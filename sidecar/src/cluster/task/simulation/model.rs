@@ -75,15 +75,20 @@ impl Model {
         let (checked, late) = (self.settings.health.is_some(), self.answered);
         let base = self.base_ejection();
         let deadline = now + self.settings.drain.timeout;
+        let hold = self.settings.removal_hold.filter(|_| self.loses_too_many(endpoints));
         for peer in &mut self.peers {
             let endpoint = endpoints.iter().find(|(port, ..)| *port == peer.port);
             let Some((_, weight, tier)) = endpoint else {
-                if peer.present && peer.listed {
-                    peer.begin_drain(Cause::Removal, deadline);
+                if peer.is_kept() && peer.suspect_until.is_none() {
+                    match hold.filter(|_| peer.drains.is_empty()) {
+                        Some(hold) => peer.suspect_until = Some(now + hold),
+                        None => peer.begin_drain(Cause::Removal, deadline),
+                    }
                 }
                 peer.listed = false;
                 continue;
             };
+            peer.suspect_until = None;
             match peer.present {
                 true => peer.end_drain(Cause::Removal),
                 false => peer.join(checked, late, base, now),
@@ -92,6 +97,14 @@ impl Model {
             (peer.weight, peer.tier) = (*weight * 256, *tier);
         }
         (self.answered, self.stale) = (true, false);
+    }
+
+    /// Whether an answer drops more than half of three or more, or leaves nobody.
+    fn loses_too_many(&self, endpoints: &[(u16, u32, u16)]) -> bool {
+        let kept = || self.peers.iter().filter(|peer| peer.is_kept() && peer.drains.is_empty());
+        let lost = kept().filter(|peer| !endpoints.iter().any(|(port, ..)| *port == peer.port));
+        let (all, lost) = (kept().count(), lost.count());
+        lost > 0 && (endpoints.is_empty() || all >= 3 && 2 * lost > all)
     }
 
     pub(super) fn probed(&mut self, id: u64, passed: bool, now: Instant) {

@@ -23,6 +23,8 @@ pub(super) struct Peer {
     /// What cookies call it, for ever.
     pub(super) tag: Option<u64>,
     pub(super) listed: bool,
+    /// Discovery has dropped it with too many others, and is believed from then on.
+    pub(super) suspect_until: Option<Instant>,
     /// Whether it is one of the cluster's, listed or not.
     pub(super) present: bool,
     pub(super) gone_at: Option<Instant>,
@@ -61,6 +63,7 @@ impl Peer {
             id: None,
             tag: None,
             listed: false,
+            suspect_until: None,
             present: false,
             gone_at: None,
             weight: 0,
@@ -142,6 +145,11 @@ impl Peer {
         };
         let deadlines = self.drains.iter().filter(is_cut).map(|(_, deadline)| *deadline);
         deadlines.min().map_or(Cut::Never, Cut::At)
+    }
+
+    /// Whether it was not dropped for good.
+    pub(super) fn is_kept(&self) -> bool {
+        self.present && (self.listed || self.suspect_until.is_some())
     }
 
     pub(super) fn end_drain(&mut self, cause: Cause) {

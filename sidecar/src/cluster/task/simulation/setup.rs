@@ -22,6 +22,7 @@ pub(super) fn settings(rng: &mut fastrand::Rng) -> config::Cluster {
             [Policy::RoundRobin, Policy::LeastRequest, Policy::PeakEwma, Policy::Random],
         ),
         panic_threshold: one_of(rng, [0, 50, 100]),
+        removal_hold: rng.bool().then(|| millis(rng, 300, 20_000)),
         health: rng.bool().then(|| health(rng)),
         outlier: (rng.u8(..5) > 0).then(|| outlier(rng)),
         drain: drain(rng),

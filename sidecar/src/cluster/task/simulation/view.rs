@@ -58,7 +58,7 @@ impl World {
         let view = &mut self.view;
         (view.version, view.at) = (snapshot.version, Some(now));
         view.choice = self.model.choice(now);
-        view.knows_any = self.model.present().any(|peer| peer.listed);
+        view.knows_any = self.model.present().any(Peer::is_kept);
         let seen = |peer: &Peer| Seen {
             port: peer.port,
             id: peer.id.expect("known"),

@@ -1,0 +1,93 @@
+//! Kind is ordered: of this sidecar, and of the whole fleet.
+
+use std::collections::HashMap;
+
+use tokio::time::Instant;
+
+use super::ClusterTask;
+use crate::cluster::drain::Cause;
+use crate::cluster::fleet::{FleetOrder, FleetOrders};
+use crate::cluster::history::Kind;
+use crate::cluster::order::Order;
+use crate::config::OnLeaving;
+use crate::telemetry::metrics::DrainResult;
+
+impl ClusterTask {
+    pub(super) fn order(&mut self, order: Order, now: Instant) {
+        let default = self.cluster.settings.drain.timeout;
+        let done = order.carry_out(&mut self.members, default, now);
+        if let Ok(carried) = &done {
+            self.note(Some(&carried.backend), carried.happened, carried.cause.clone());
+            if carried.cancelled {
+                self.cluster.metrics.drain(DrainResult::Cancelled).increment(1);
+            }
+            self.changed = true;
+        }
+        self.replies.add(order, done, self.changed);
+    }
+
+    /// These are all orders for the fleet now.
+    pub(super) fn fleet(&mut self, orders: FleetOrders, now: Instant) {
+        self.fleet = orders;
+        self.follow_fleet(now);
+    }
+
+    /// Applies the orders for the fleet to the members that there are.
+    pub(super) fn follow_fleet(&mut self, now: Instant) {
+        let named = |(name, order): (&String, &FleetOrder)| {
+            self.members.named(name).ok().map(|id| (id, *order))
+        };
+        let orders: HashMap<u64, FleetOrder> = self.fleet.iter().filter_map(named).collect();
+        let timeout = self.cluster.settings.drain.timeout;
+        let (mut notes, mut cancelled) = (Vec::new(), 0);
+        for member in self.members.iter_mut() {
+            let order = orders.get(&member.backend.id).copied().unwrap_or_default();
+            let before = std::mem::replace(&mut member.fleet, order);
+            let name = member.backend.name.clone();
+            if order.weight != before.weight {
+                member.weights.fleet = order.weight;
+                let weight = order.weight.map_or("reset".into(), |weight| weight.to_string());
+                notes.push((
+                    name.clone(),
+                    Kind::Weight,
+                    format!("{weight} by order for the fleet"),
+                ));
+            }
+            if order.drain != before.drain {
+                let kind = match order.drain {
+                    Some(drain) => {
+                        let deadline = now + drain.timeout.unwrap_or(timeout);
+                        member.leave(Cause::Fleet, OnLeaving::Drain, deadline);
+                        Kind::Draining
+                    }
+                    None => {
+                        let unfinished = !member.drains.is_done();
+                        cancelled += u64::from(member.drains.end(Cause::Fleet) && unfinished);
+                        Kind::Resumed
+                    }
+                };
+                notes.push((name, kind, "by order for the fleet".into()));
+            }
+        }
+        self.changed |= !notes.is_empty();
+        self.cluster.metrics.drain(DrainResult::Cancelled).increment(cancelled);
+        for (backend, kind, cause) in notes {
+            self.note(Some(&backend), kind, cause);
+        }
+    }
+
+    /// Weights whose time is over are taken back.
+    pub(super) fn expire_weights(&mut self, now: Instant) {
+        let mut expired = Vec::new();
+        for member in self.members.iter_mut() {
+            if let Some((_, Some(until))) = member.weights.own
+                && until <= now
+            {
+                member.weights.own = None;
+                expired.push(member.backend.name.clone());
+            }
+        }
+        self.note_all(&expired, Kind::Weight, "the time of its order is over");
+        self.changed |= !expired.is_empty();
+    }
+}
