@@ -24,6 +24,12 @@ pub struct ClusterView {
     pub panic: bool,
     /// RFC 3339; since when the source has failed to confirm the backends.
     pub stale_since: Option<String>,
+    /// The kind of the source that the backends are from; empty before there was an answer.
+    #[serde(default)]
+    pub source: String,
+    /// Whether they are what the source had said before the last start.
+    #[serde(default)]
+    pub remembered: bool,
     pub backends: Vec<BackendView>,
 }
 
@@ -31,7 +37,7 @@ pub struct ClusterView {
 pub struct BackendView {
     pub name: String,
     pub state: String,
-    /// Why it is not ready.
+    /// Why it is not ready, or not for long.
     pub reason: String,
     pub priority: u16,
     pub weight: WeightView,
@@ -40,6 +46,9 @@ pub struct BackendView {
     /// first.
     pub ewma_seconds: Option<f64>,
     pub source: String,
+    /// RFC 3339; discovery has dropped it with too many others to be believed before that.
+    #[serde(default)]
+    pub suspect_until: Option<String>,
     pub last_probe: Option<ProbeView>,
     /// RFC 3339; when what is left of its work is ended by force.
     pub drain_deadline: Option<String>,
@@ -51,10 +60,13 @@ pub struct BackendView {
 /// An override that holds until it is taken back.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct OrderView {
-    /// `admin`: it came over this API.
+    /// `admin`: it came over this API; `fleet`: it is for all sidecars, from Consul.
     pub owner: String,
-    /// `drain`.
+    /// `drain` or `weight`.
     pub kind: String,
+    /// Of a `weight`.
+    #[serde(default)]
+    pub weight: Option<u16>,
     /// RFC 3339; null: it ends when it is taken back, or with the process.
     pub expires_at: Option<String>,
 }
@@ -105,6 +117,8 @@ impl ClusterView {
             policy: cluster.settings.policy.name().into(),
             panic: snapshot.candidates.panic,
             stale_since: snapshot.stale_since.map(rfc3339),
+            source: source.into(),
+            remembered: snapshot.from_memory,
             backends: snapshot.entries.iter().map(|entry| BackendView::of(entry, source)).collect(),
         }
     }
@@ -127,10 +141,11 @@ impl BackendView {
             in_flight: backend.in_flight(),
             ewma_seconds: backend.ewma().map(|ewma| ewma.as_secs_f64()),
             source: source.into(),
+            suspect_until: entry.suspect_until.map(|until| rfc3339(wall(until))),
             last_probe: last_probe.as_deref().map(ProbeView::of),
             drain_deadline: entry.leaving.map(|leaving| rfc3339(wall(leaving.deadline))),
             drain: entry.leaving.map(|leaving| DrainView::of(entry, leaving)),
-            orders: OrderView::of(entry.leaving).into_iter().collect(),
+            orders: OrderView::all(entry),
         }
     }
 }
@@ -138,8 +153,12 @@ impl BackendView {
 /// Why it is not ready.
 fn reason(entry: &Entry, last_probe: Option<&ProbeReport>) -> String {
     match (entry.state(), entry.ejection) {
-        (State::Ready, _) => String::new(),
+        (State::Ready, _) => match entry.suspect_until {
+            Some(until) => format!("dropped by discovery, until {}", rfc3339(wall(until))),
+            None => String::new(),
+        },
         (State::Pending, _) => "not probed yet".into(),
+        (State::Unhealthy, _) if entry.is_critical() => "critical, as its source says".into(),
         (State::Unhealthy, _) => {
             last_probe.and_then(|report| report.result.clone().err()).unwrap_or_default()
         }
@@ -159,12 +178,23 @@ fn reason(entry: &Entry, last_probe: Option<&ProbeReport>) -> String {
 }
 
 impl OrderView {
-    fn of(leaving: Option<Leaving>) -> Option<Self> {
-        leaving?.ordered.then(|| Self {
-            owner: "admin".into(),
-            kind: "drain".into(),
-            expires_at: None,
-        })
+    fn all(entry: &Entry) -> Vec<Self> {
+        let drain = |owner| Self::new(owner, "drain", None, None);
+        let ordered = entry.leaving.is_some_and(|leaving| leaving.ordered);
+        let for_fleet = entry.leaving.is_some_and(|leaving| leaving.fleet);
+        let weights = entry.ordered;
+        let orders = [
+            ordered.then(|| drain("admin")),
+            for_fleet.then(|| drain("fleet")),
+            weights.own.map(|(weight, until)| Self::new("admin", "weight", Some(weight), until)),
+            weights.fleet.map(|weight| Self::new("fleet", "weight", Some(weight), None)),
+        ];
+        orders.into_iter().flatten().collect()
+    }
+
+    fn new(owner: &str, kind: &str, weight: Option<u16>, until: Option<Instant>) -> Self {
+        let expires_at = until.map(|until| rfc3339(wall(until)));
+        Self { owner: owner.into(), kind: kind.into(), weight, expires_at }
     }
 }
 
@@ -192,6 +222,6 @@ impl ProbeView {
     }
 }
 
-fn rfc3339(time: SystemTime) -> String {
+pub(super) fn rfc3339(time: SystemTime) -> String {
     humantime::format_rfc3339_millis(time).to_string()
 }

@@ -5,6 +5,7 @@
 
 mod auth;
 pub mod clusters;
+pub mod events;
 pub mod orders;
 
 use std::convert::Infallible;
@@ -12,6 +13,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use clusters::rfc3339;
 use http::header::{ALLOW, CONTENT_TYPE, HeaderValue};
 use http::{Method, Request, Response, StatusCode};
 use http_body_util::Full;
@@ -98,6 +100,7 @@ enum Page {
     Readyz,
     Metrics,
     Clusters,
+    Events,
     Order(OrderPath),
 }
 
@@ -108,6 +111,7 @@ impl Page {
             "/readyz" => Some(Self::Readyz),
             "/metrics" => Some(Self::Metrics),
             "/api/v1/clusters" => Some(Self::Clusters),
+            "/api/v1/events" => Some(Self::Events),
             path => OrderPath::parse(path).map(Self::Order),
         }
     }
@@ -133,6 +137,7 @@ impl Page {
             Self::Readyz => readyz(admin),
             Self::Metrics => metrics(admin).await,
             Self::Clusters => json(StatusCode::OK, &clusters::view(&admin.clusters)),
+            Self::Events => events::show(admin, request.uri().query().unwrap_or_default()).await,
             Self::Order(order) => match auth::check_order(request.headers()) {
                 Ok(()) => order.carry_out(admin, request.into_body()).await,
                 Err(why) => error(StatusCode::FORBIDDEN, "forbidden", why),
@@ -144,10 +149,22 @@ impl Page {
 fn readyz(admin: &Admin) -> Reply {
     let reasons = admin.not_ready();
     let status = if reasons.is_empty() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-    json(status, &json!({ "ready": reasons.is_empty(), "reasons": reasons }))
+    let details = admin.details();
+    json(status, &json!({ "ready": reasons.is_empty(), "reasons": reasons, "details": details }))
 }
 
 impl Admin {
+    /// What is worth knowing, and no reason to give it no traffic.
+    fn details(&self) -> Vec<String> {
+        let detail = |cluster: &Arc<Cluster>| {
+            let snapshot = cluster.snapshot();
+            let since = rfc3339(snapshot.stale_since?);
+            let from = if snapshot.from_memory { "are remembered, and were" } else { "were" };
+            Some(format!("cluster `{}`: endpoints {from} last confirmed {since}", cluster.name()))
+        };
+        self.clusters.iter().filter_map(detail).collect()
+    }
+
     /// Why the sidecar should get no traffic yet, or no more.
     fn not_ready(&self) -> Vec<String> {
         if *self.phase.borrow() > Phase::Running {

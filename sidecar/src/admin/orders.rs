@@ -1,5 +1,5 @@
-//! `POST /api/v1/clusters/{cluster}/backends/{backend}/drain` and `…/resume`: what an operator
-//! wants of a backend, answered once picks follow it.
+//! `POST /api/v1/clusters/{cluster}/backends/{backend}/drain`, `…/resume` and `…/weight`: what an
+//! operator wants of a backend, answered once picks follow it.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -32,6 +32,7 @@ pub(super) struct OrderPath {
 enum Verb {
     Drain,
     Resume,
+    Weight,
 }
 
 /// The body of a drain; every key may be left out, as may the body.
@@ -47,6 +48,17 @@ pub struct DrainBody {
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 struct ResumeBody {}
+
+/// The body of a weight.
+#[derive(Debug, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct WeightBody {
+    /// 0..=65535, instead of the one that discovery gives; null or left out: that one again.
+    pub weight: Option<u16>,
+    /// After which that one holds again, `"10m"`; by default it lasts until it is taken back.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ttl: Option<DurationText>,
+}
 
 /// The answer: the backend as it is now.
 #[derive(Debug, Serialize, Deserialize)]
@@ -72,6 +84,7 @@ impl OrderPath {
         let verb = match &*next()?.ok()? {
             "drain" => Verb::Drain,
             "resume" => Verb::Resume,
+            "weight" => Verb::Weight,
             _ => return None,
         };
         next().is_none().then_some(Self { cluster, backend, verb })
@@ -107,16 +120,26 @@ impl Verb {
         match self {
             Self::Drain => {
                 let body: DrainBody = parse(body)?;
-                let timeout = body.timeout.map(|text| text.parse().ok_or(text)).transpose();
-                let timeout = timeout.map_err(|text| {
-                    let accepts = DurationText::ACCEPTS;
-                    invalid(format!("timeout: got {:?}; accepted: {accepts}", text.0))
-                })?;
-                Ok(What::Drain { timeout })
+                Ok(What::Drain { timeout: duration("timeout", body.timeout)? })
+            }
+            Self::Weight => {
+                let body: WeightBody = parse(body)?;
+                match (body.weight, duration("ttl", body.ttl)?) {
+                    (Some(weight), ttl) => Ok(What::Weight { weight, ttl }),
+                    (None, None) => Ok(What::ResetWeight),
+                    (None, Some(_)) => Err(invalid("ttl: there is no weight beside it".into())),
+                }
             }
             Self::Resume => parse::<ResumeBody>(body).map(|_| What::Resume),
         }
     }
+}
+
+fn duration(key: &str, text: Option<DurationText>) -> Result<Option<Duration>, Refused> {
+    let parsed = text.map(|text| text.parse().ok_or(text)).transpose();
+    parsed.map_err(|text| {
+        invalid(format!("{key}: got {:?}; accepted: {}", text.0, DurationText::ACCEPTS))
+    })
 }
 
 async fn read(body: Incoming) -> Result<Vec<u8>, Refused> {
@@ -196,5 +219,17 @@ mod tests {
             assert_eq!(drain(body).unwrap_err().0, 400, "{body}");
         }
         assert!(Verb::Resume.understand(b"{\"timeout\": \"1s\"}").is_err());
+    }
+    #[test]
+    fn weights_are_numbers_and_none_is_a_reset() {
+        let weight = |body: &str| Verb::Weight.understand(body.as_bytes());
+        assert!(matches!(
+            weight("{\"weight\": 65535, \"ttl\": \"10m\"}"),
+            Ok(What::Weight { weight: 65535, ttl }) if ttl == Some(Duration::from_secs(600))
+        ));
+        assert!(matches!(weight("{\"weight\": null}"), Ok(What::ResetWeight)));
+        for body in ["{\"weight\": 65536}", "{\"weight\": -1}", "{\"ttl\": \"1m\"}"] {
+            assert_eq!(weight(body).unwrap_err().0, 400, "{body}");
+        }
     }
 }

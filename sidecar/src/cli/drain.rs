@@ -6,7 +6,7 @@ use clap::Args;
 
 use super::backend::BackendArgs;
 use super::client::AdminArg;
-use super::{Failure, print};
+use super::{Failure, duration, print};
 use crate::admin::clusters::{BackendView, ClustersView};
 use crate::admin::orders::{DrainBody, OrderedView};
 use crate::config::DurationText;
@@ -26,14 +26,6 @@ pub(super) struct Drain {
     wait: bool,
     #[command(flatten)]
     admin: AdminArg,
-}
-
-fn duration(text: &str) -> Result<DurationText, String> {
-    let duration = DurationText(text.into());
-    match duration.parse() {
-        Some(_) => Ok(duration),
-        None => Err(format!("accepted: {}", DurationText::ACCEPTS)),
-    }
 }
 
 impl Drain {

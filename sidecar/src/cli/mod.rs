@@ -7,9 +7,11 @@ mod completions;
 mod config;
 mod demo;
 mod drain;
+mod events;
 mod resume;
 mod run;
 mod status;
+mod weight;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -17,7 +19,7 @@ use std::process::ExitCode;
 use clap::{Args, Parser, Subcommand};
 
 use crate::app::StartError;
-use crate::config::{Loaded, Place, Problem, Problems, load};
+use crate::config::{DurationText, Loaded, Place, Problem, Problems, load};
 use crate::state::StateError;
 
 /// A client-side load-balancing sidecar.
@@ -38,14 +40,27 @@ enum Command {
     Demo(demo::Demo),
     /// Show the clusters and backends of a running sidecar
     Status(status::Status),
+    /// Show what has happened to clusters and backends, and why
+    Events(events::Events),
     /// Take a backend out of use: no new work, and what it has may finish
     Drain(drain::Drain),
     /// Bring a drained backend back
     Resume(resume::Resume),
+    /// Give a backend another weight than discovery does
+    Weight(weight::Weight),
     /// Show the schema of the configuration, or the effective configuration
     Config(config::ConfigCommand),
     /// Print the completion script of a shell
     Completions(completions::Completions),
+}
+
+/// An argument that is a length of time.
+fn duration(text: &str) -> Result<DurationText, String> {
+    let duration = DurationText(text.into());
+    match duration.parse() {
+        Some(_) => Ok(duration),
+        None => Err(format!("accepted: {}", DurationText::ACCEPTS)),
+    }
 }
 
 /// The configuration that a command works on.
@@ -135,8 +150,10 @@ impl Cli {
             Command::Check(check) => check.run(),
             Command::Demo(demo) => demo.run(),
             Command::Status(status) => status.run(),
+            Command::Events(events) => events.run(),
             Command::Drain(drain) => drain.run(),
             Command::Resume(resume) => resume.run(),
+            Command::Weight(weight) => weight.run(),
             Command::Config(config) => config.run(),
             Command::Completions(completions) => completions.run(),
         };
@@ -158,9 +175,14 @@ fn block_on<T>(work: impl Future<Output = Result<T, Failure>>) -> Result<T, Fail
 
 /// Writes a result to stdout. A reader that has gone, such as `head`, is no error.
 fn print(text: &str) -> Result<(), Failure> {
+    reaches_reader(text).map(drop)
+}
+
+/// As [`print`]; false when the reader has gone, so that more is of no use.
+fn reaches_reader(text: &str) -> Result<bool, Failure> {
     use std::io::Write;
     match std::io::stdout().write_all(text.as_bytes()) {
-        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
-        written => Ok(written?),
+        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(false),
+        written => Ok(written.map(|()| true)?),
     }
 }

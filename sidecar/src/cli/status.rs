@@ -64,7 +64,10 @@ fn heading(cluster: &ClusterView) -> String {
         heading += ", PANIC: failing backends are used, there are no others";
     }
     if let Some(since) = &cluster.stale_since {
-        heading += &format!(", discovery fails since {since}");
+        heading += &match cluster.remembered {
+            true => format!(", discovery fails: endpoints are remembered from {since}"),
+            false => format!(", discovery fails since {since}"),
+        };
     }
     heading
 }

@@ -5,4 +5,5 @@ mod api;
 mod by_order;
 mod command;
 mod failover;
+mod weights;
 mod world;

@@ -104,9 +104,8 @@ impl ClusterTask {
             // Kind was remembered has become too old.
             (None, Some(_)) => {
                 self.note(None, Kind::Source, "what was remembered is too old".into());
-                let source = None;
-                self.replace(&Set::default(), source, None, at, now);
                 self.used = None;
+                self.replace(&Set::default(), None, at, now);
             }
             (None, None) => {}
         }
@@ -114,18 +113,11 @@ impl ClusterTask {
 
     fn take_over(&mut self, chosen: Chosen, hold: Option<Duration>, at: SystemTime, now: Instant) {
         let Chosen { source, set, .. } = chosen;
-        self.replace(&set, Some(source), hold, at, now);
-        self.used = Some(Used { source, set });
+        self.used = Some(Used { source, set: Arc::clone(&set) });
+        self.replace(&set, hold, at, now);
     }
 
-    fn replace(
-        &mut self,
-        set: &Set,
-        source: Option<usize>,
-        hold: Option<Duration>,
-        at: SystemTime,
-        now: Instant,
-    ) {
+    fn replace(&mut self, set: &Set, hold: Option<Duration>, at: SystemTime, now: Instant) {
         // Whoever comes with the first backends is not late.
         let terms = Terms { hold, late: self.members.ever_any(), now };
         let change = self.members.replace(set, &self.cluster.settings, &self.shared, terms);
@@ -133,7 +125,7 @@ impl ClusterTask {
         let cancelled = change.returned.len() + change.released.len();
         metrics.drain(DrainResult::Cancelled).increment(cancelled as u64);
         metrics.removals_held.increment(change.held.len() as u64);
-        let answer = source.map_or("what was remembered", |source| self.answer_of(source));
+        let answer = self.source().map_or("what is remembered", |source| self.answer_of(source));
         self.note_change(&change, &format!("{answer} of {}", time_of_day(at)));
         self.follow_fleet(now);
         self.changed = true;

@@ -1,0 +1,4 @@
+//! What a running sidecar says of itself.
+
+mod events;
+mod metrics;
