@@ -108,7 +108,7 @@ impl History {
         cause: String,
         source: &'static str,
     ) {
-        let name = backend.map_or("", |backend| backend);
+        let name = backend.map(|backend| &**backend);
         if kind.is_bad() {
             tracing::warn!(cluster = %cluster, backend = name, "{}: {cause}", kind.name());
         } else {
