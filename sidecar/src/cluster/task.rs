@@ -1,7 +1,8 @@
 //! The single writer of a cluster's snapshots.
 //!
 //! Every rule about the state of backends is in [`ClusterTask::apply`] and [`ClusterTask::tick`],
-//! which take an event and a time and have no other input: no socket, no clock, no chance.
+//! which take an event and a time and have no other input: no socket, no clock, no chance. (What is
+//! told to people has the time of the wall clock.)
 
 mod discovery;
 mod orders;
