@@ -18,7 +18,7 @@ use crate::admin::{self, Admin};
 use crate::cluster::affinity::Keyring;
 use crate::cluster::{Cluster, History};
 use crate::config::Config;
-use crate::discovery::{DnsError, Sources};
+use crate::discovery::{SourceError, Sources};
 use crate::net::Address;
 use crate::net::backoff::Backoff;
 use crate::net::listen::Socket;
@@ -34,7 +34,7 @@ pub enum StartError {
     #[error("{who}: cannot listen on {address}: {error}")]
     Bind { who: String, address: Address, error: io::Error },
     #[error(transparent)]
-    Dns(#[from] DnsError),
+    Sources(#[from] SourceError),
     #[error(transparent)]
     State(#[from] StateError),
     #[error("metrics: {0}")]

@@ -7,6 +7,7 @@
 pub mod backend;
 pub mod bind;
 pub mod client;
+pub mod consul;
 pub mod load;
 pub mod moody;
 pub mod nginx;

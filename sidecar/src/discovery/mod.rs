@@ -15,8 +15,9 @@ use tokio::time::Instant;
 use crate::cluster::{Answer, Cluster, Endpoint, Event, WEIGHT_ONE};
 use crate::config::{Config, Source, StaticEndpoint};
 use crate::net::backoff::Backoff;
-pub use dns::DnsError;
-use dns::{DnsSource, Resolver, Ttls};
+use crate::net::tls::TlsError;
+use consul::Consul;
+use dns::{DnsError, DnsSource, Resolver, Ttls};
 
 /// How soon a source that failed is asked again: at first, and at most.
 const RETRY_FIRST: Duration = Duration::from_secs(1);
@@ -27,12 +28,26 @@ const RETRY_LONGEST: Duration = Duration::from_secs(30);
 pub struct Sources {
     resolver: Arc<Resolver>,
     ttls: Ttls,
+    /// `None` where nobody asks it.
+    consul: Option<Arc<Consul>>,
+}
+
+/// Why nothing could be asked.
+#[derive(Debug, thiserror::Error)]
+pub enum SourceError {
+    #[error(transparent)]
+    Dns(#[from] DnsError),
+    #[error("consul: {0}")]
+    Tls(#[from] TlsError),
 }
 
 impl Sources {
-    pub fn new(config: &Config) -> Result<Self, DnsError> {
-        let resolver = Arc::new(Resolver::new(&config.dns)?);
-        Ok(Self { resolver, ttls: Ttls::new(&config.dns) })
+    pub fn new(config: &Config) -> Result<Self, SourceError> {
+        Ok(Self {
+            resolver: Arc::new(Resolver::new(&config.dns)?),
+            ttls: Ttls::new(&config.dns),
+            consul: config.consul.as_ref().map(Consul::new).transpose()?,
+        })
     }
 
     /// Follows one of a cluster's sources, by its place in the configuration, for as long as the
@@ -49,7 +64,11 @@ impl Sources {
                     refresh(&reporter, dns, self.ttls).await;
                 }
             }
-            Source::Consul(service) => consul::follow(service, &reporter).await,
+            Source::Consul(service) => {
+                if let Some(consul) = &self.consul {
+                    consul.follow(service, &reporter).await;
+                }
+            }
         }
     }
 
@@ -65,7 +84,10 @@ impl Sources {
                 }
                 None => Ok(Vec::new()),
             },
-            Source::Consul(service) => consul::ask(service).await,
+            Source::Consul(service) => match &self.consul {
+                Some(consul) => consul.ask(service).await,
+                None => Ok(Vec::new()),
+            },
         }
     }
 

@@ -15,7 +15,7 @@ use crate::config;
 use crate::net::Address;
 use addresses::Addresses;
 use resolver::Answer;
-pub use resolver::DnsError;
+pub(super) use resolver::DnsError;
 pub(super) use resolver::Resolver;
 
 /// The bounds of how long answers are kept.

@@ -1,0 +1,78 @@
+//! Consul: endpoints from its catalog.
+//!
+//! Consul is asked with blocking queries (`client.rs`), at a pace that spares it (`pace.rs`). There
+//! is one watch for each question (`watch.rs`), however many clusters ask it; what a cluster makes of
+//! the instances of a service is its own affair (`instances.rs`).
+
+mod client;
+mod instances;
+mod pace;
+mod token;
+mod watch;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::Reporter;
+use crate::cluster::Endpoint;
+use crate::config::{self, ConsulService};
+use crate::net::tls::TlsError;
+use client::{Client, Question};
+use instances::{Instances, parse};
+use token::Token;
+use watch::{Asked, Watches};
+
+/// A watch that ended without a reason is begun again after this.
+const RESTART: Duration = Duration::from_secs(1);
+
+/// Consul, as the configuration names it.
+#[derive(Debug)]
+pub(super) struct Consul {
+    client: Client,
+    token: Token,
+    settings: config::Consul,
+    watches: Watches,
+}
+
+impl Consul {
+    pub(super) fn new(settings: &config::Consul) -> Result<Arc<Self>, TlsError> {
+        Ok(Arc::new(Self {
+            client: Client::new(settings)?,
+            token: Token::new(settings.token_file.clone()),
+            settings: settings.clone(),
+            watches: Watches::default(),
+        }))
+    }
+
+    /// Follows a service for as long as the sidecar runs.
+    pub(super) async fn follow(self: &Arc<Self>, service: &ConsulService, reporter: &Reporter) {
+        let asked = Asked::of(service);
+        loop {
+            let mut heard = self.watches.hear(self, &asked);
+            while heard.changed().await.is_ok() {
+                let said = heard.borrow_and_update().clone();
+                match said {
+                    Some(Ok(instances)) => {
+                        reporter.found(endpoints(&instances, service), false).await;
+                    }
+                    Some(Err(error)) => reporter.failed(error).await,
+                    None => {}
+                }
+            }
+            tokio::time::sleep(RESTART).await;
+        }
+    }
+
+    /// Asks once.
+    pub(super) async fn ask(&self, service: &ConsulService) -> Result<Vec<Endpoint>, String> {
+        let path = Asked::of(service).path(&self.settings, None);
+        let question = Question::get(&path, self.token.read(), None);
+        let reply = self.client.ask(&mut None, question).await.map_err(|e| e.to_string())?;
+        let instances = parse(&service.name, &reply.body).map_err(|e| e.to_string())?;
+        Ok(endpoints(&instances, service))
+    }
+}
+
+fn endpoints(instances: &Instances, service: &ConsulService) -> Vec<Endpoint> {
+    instances.list.iter().filter_map(|instance| instance.endpoint(service)).collect()
+}

@@ -1,0 +1,3 @@
+//! Consul as the source of endpoints, real and broken.
+
+mod changes;
