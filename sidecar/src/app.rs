@@ -11,12 +11,12 @@ use std::sync::atomic::AtomicBool;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::{Mutex, Semaphore, mpsc, watch};
 use tokio::time::Instant;
 
 use crate::admin::{self, Admin};
 use crate::cluster::affinity::Keyring;
-use crate::cluster::{Cluster, History};
+use crate::cluster::{Cluster, FleetWrite, History};
 use crate::config::Config;
 use crate::discovery::{SourceError, Sources};
 use crate::net::Address;
@@ -27,6 +27,9 @@ use crate::shutdown::{self, Guards, Phase};
 use crate::state::{self, StateError};
 use crate::telemetry::metrics::{Metrics, TOUCH};
 use crate::{config, discovery, health};
+
+/// Orders for the fleet that wait to be written.
+const FLEET_WRITES: usize = 64;
 
 /// Why a sidecar did not start.
 #[derive(Debug, thiserror::Error)]
@@ -83,9 +86,11 @@ impl Sidecar {
             .map_err(StartError::Threads)?;
 
         start_upkeep(&clusters, &metrics);
+        let fleet = start_fleet(&clusters, &sources);
         let admin = Arc::new(Admin {
             clusters,
             history,
+            fleet,
             metrics,
             phase: phases,
             started: Instant::now(),
@@ -209,6 +214,22 @@ fn default_max_connections() -> usize {
     let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
     let limit = usize::try_from(limit.unwrap_or(u64::MAX)).unwrap_or(usize::MAX);
     (limit / 10).saturating_mul(4).clamp(1, Semaphore::MAX_PERMITS)
+}
+
+/// Orders for the whole fleet; the value takes those that are given here, where they can be written.
+fn start_fleet(
+    clusters: &[Arc<Cluster>],
+    sources: &Arc<Sources>,
+) -> Option<mpsc::Sender<FleetWrite>> {
+    if !sources.takes_orders() {
+        return None;
+    }
+    let (of, from) = (clusters.to_vec(), Arc::clone(sources));
+    supervise("fleet orders", move || Arc::clone(&from).follow_orders(of.clone()));
+    let (wishes, waiting) = mpsc::channel(FLEET_WRITES);
+    let (waiting, to) = (Arc::new(Mutex::new(waiting)), Arc::clone(sources));
+    supervise("fleet writes", move || Arc::clone(&to).write_orders(Arc::clone(&waiting)));
+    Some(wishes)
 }
 
 fn start_upkeep(clusters: &[Arc<Cluster>], metrics: &Arc<Metrics>) {

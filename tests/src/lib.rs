@@ -8,6 +8,7 @@ pub mod backend;
 pub mod bind;
 pub mod client;
 pub mod consul;
+pub mod fake_consul;
 pub mod load;
 pub mod moody;
 pub mod nginx;

@@ -6,6 +6,7 @@
 mod auth;
 pub mod clusters;
 pub mod events;
+mod fleet;
 pub mod orders;
 
 use std::convert::Infallible;
@@ -24,10 +25,10 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use orders::OrderPath;
 use serde::Serialize;
 use serde_json::json;
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::time::Instant;
 
-use crate::cluster::{Cluster, History};
+use crate::cluster::{Cluster, FleetWrite, History};
 use crate::net::Address;
 use crate::net::listen::Socket;
 use crate::shutdown::Phase;
@@ -44,6 +45,8 @@ const WHOLE: Duration = Duration::from_secs(300);
 pub struct Admin {
     pub clusters: Vec<Arc<Cluster>>,
     pub history: Arc<History>,
+    /// Takes orders for the whole fleet; `None` where they cannot be written.
+    pub fleet: Option<mpsc::Sender<FleetWrite>>,
     pub metrics: Arc<Metrics>,
     pub phase: watch::Receiver<Phase>,
     pub started: Instant,

@@ -11,7 +11,7 @@ use percent_encoding::percent_decode_str;
 use serde::{Deserialize, Serialize};
 
 use super::clusters::{self, BackendView};
-use super::{Admin, Reply, error, json};
+use super::{Admin, Reply, error, fleet, json};
 use crate::cluster::{Cluster, Event, Order, OrderError, What};
 use crate::config::DurationText;
 
@@ -43,11 +43,17 @@ pub struct DrainBody {
     /// says.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub timeout: Option<DurationText>,
+    /// Whether all sidecars are to obey, and not this one alone.
+    pub fleet: bool,
 }
 
-#[derive(Debug, Default, Deserialize)]
+/// The body of a resume.
+#[derive(Debug, Default, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-struct ResumeBody {}
+pub struct ResumeBody {
+    /// Whether the order for the fleet is taken back, and not the one to this sidecar.
+    pub fleet: bool,
+}
 
 /// The body of a weight.
 #[derive(Debug, Default, Serialize, Deserialize)]
@@ -58,6 +64,8 @@ pub struct WeightBody {
     /// After which that one holds again, `"10m"`; by default it lasts until it is taken back.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ttl: Option<DurationText>,
+    /// Whether all sidecars are to obey, and not this one alone.
+    pub fleet: bool,
 }
 
 /// The answer: the backend as it is now.
@@ -67,9 +75,16 @@ pub struct OrderedView {
     pub backend: BackendView,
 }
 
+/// What a body asks for.
+#[derive(Debug)]
+struct Wish {
+    what: What,
+    fleet: bool,
+}
+
 /// Why an order is not carried out: status, code and message of the answer.
 #[derive(Debug)]
-struct Refused(StatusCode, &'static str, String);
+pub(super) struct Refused(pub(super) StatusCode, pub(super) &'static str, pub(super) String);
 
 impl OrderPath {
     /// `None`: the path is no order.
@@ -105,8 +120,11 @@ impl OrderPath {
                 format!("no cluster is called {:?}; there are: {}", self.cluster, known.join(", "));
             return Err(Refused(StatusCode::NOT_FOUND, "not_found", message));
         };
-        let what = self.verb.understand(&read(body).await?)?;
-        let name = carry_out(cluster, self.backend, what).await?;
+        let Wish { what, fleet } = self.verb.understand(&read(body).await?)?;
+        let name = match fleet {
+            true => fleet::carry_out(admin, cluster, &self.backend, what).await?,
+            false => carry_out(cluster, self.backend, what).await?,
+        };
         let snapshot = cluster.snapshot();
         let entry = snapshot.entries.iter().find(|entry| entry.backend.name == name);
         let Some(entry) = entry else { return Err(gone(&name)) };
@@ -116,22 +134,26 @@ impl OrderPath {
 }
 
 impl Verb {
-    fn understand(self, body: &[u8]) -> Result<What, Refused> {
-        match self {
+    fn understand(self, body: &[u8]) -> Result<Wish, Refused> {
+        let (what, fleet) = match self {
             Self::Drain => {
                 let body: DrainBody = parse(body)?;
-                Ok(What::Drain { timeout: duration("timeout", body.timeout)? })
+                (What::Drain { timeout: duration("timeout", body.timeout)? }, body.fleet)
             }
             Self::Weight => {
                 let body: WeightBody = parse(body)?;
-                match (body.weight, duration("ttl", body.ttl)?) {
-                    (Some(weight), ttl) => Ok(What::Weight { weight, ttl }),
-                    (None, None) => Ok(What::ResetWeight),
-                    (None, Some(_)) => Err(invalid("ttl: there is no weight beside it".into())),
-                }
+                let what = match (body.weight, duration("ttl", body.ttl)?) {
+                    (Some(weight), ttl) => What::Weight { weight, ttl },
+                    (None, None) => What::ResetWeight,
+                    (None, Some(_)) => {
+                        return Err(invalid("ttl: there is no weight beside it".into()));
+                    }
+                };
+                (what, body.fleet)
             }
-            Self::Resume => parse::<ResumeBody>(body).map(|_| What::Resume),
-        }
+            Self::Resume => (What::Resume, parse::<ResumeBody>(body)?.fleet),
+        };
+        Ok(Wish { what, fleet })
     }
 }
 
@@ -156,7 +178,7 @@ fn parse<'b, T: Default + Deserialize<'b>>(body: &'b [u8]) -> Result<T, Refused>
     }
 }
 
-fn invalid(message: String) -> Refused {
+pub(super) fn invalid(message: String) -> Refused {
     Refused(StatusCode::BAD_REQUEST, "invalid_argument", message)
 }
 
@@ -175,13 +197,15 @@ async fn carry_out(
         || Refused(StatusCode::SERVICE_UNAVAILABLE, "unavailable", "it is stopping".into());
     cluster.events().send(Event::Order(order)).await.map_err(|_| stopping())?;
     let carried = outcome.await.map_err(|_| stopping())?;
-    carried.map(|carried| carried.backend).map_err(|e| {
-        let (status, code) = match e {
-            OrderError::Unknown(_) => (StatusCode::NOT_FOUND, "not_found"),
-            OrderError::Ambiguous(..) => (StatusCode::CONFLICT, "ambiguous"),
-        };
-        Refused(status, code, format!("cluster `{}`: {e}", cluster.name()))
-    })
+    carried.map(|carried| carried.backend).map_err(|e| no_such_backend(cluster, &e))
+}
+
+pub(super) fn no_such_backend(cluster: &Cluster, error: &OrderError) -> Refused {
+    let (status, code) = match error {
+        OrderError::Unknown(_) => (StatusCode::NOT_FOUND, "not_found"),
+        OrderError::Ambiguous(..) => (StatusCode::CONFLICT, "ambiguous"),
+    };
+    Refused(status, code, format!("cluster `{}`: {error}", cluster.name()))
 }
 
 #[cfg(test)]
@@ -208,7 +232,7 @@ mod tests {
 
     #[test]
     fn bodies_may_be_left_out_but_not_be_misunderstood() {
-        let drain = |body: &str| Verb::Drain.understand(body.as_bytes());
+        let drain = |body: &str| Verb::Drain.understand(body.as_bytes()).map(|wish| wish.what);
         let timeout = |body| match drain(body) {
             Ok(What::Drain { timeout }) => timeout,
             other => panic!("{other:?}"),
@@ -222,7 +246,7 @@ mod tests {
     }
     #[test]
     fn weights_are_numbers_and_none_is_a_reset() {
-        let weight = |body: &str| Verb::Weight.understand(body.as_bytes());
+        let weight = |body: &str| Verb::Weight.understand(body.as_bytes()).map(|wish| wish.what);
         assert!(matches!(
             weight("{\"weight\": 65535, \"ttl\": \"10m\"}"),
             Ok(What::Weight { weight: 65535, ttl }) if ttl == Some(Duration::from_secs(600))

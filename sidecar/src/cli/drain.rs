@@ -24,13 +24,16 @@ pub(super) struct Drain {
     /// Return when nothing is left, and fail if something was closed by force
     #[arg(long)]
     wait: bool,
+    /// Order it of all sidecars, through Consul; --wait is for this one
+    #[arg(long)]
+    fleet: bool,
     #[command(flatten)]
     admin: AdminArg,
 }
 
 impl Drain {
     pub(super) fn run(&self) -> Result<(), Failure> {
-        let body = DrainBody { timeout: self.timeout.clone() };
+        let body = DrainBody { timeout: self.timeout.clone(), fleet: self.fleet };
         let ordered: OrderedView = self.admin.post(&self.of.path("drain"), &body)?;
         let OrderedView { cluster, backend } = ordered;
         let until = backend.drain_deadline.unwrap_or_default();

@@ -18,6 +18,9 @@ pub(super) struct Weight {
     /// When what discovery says holds again; by default at `reset`
     #[arg(long, value_name = "DURATION", value_parser = duration)]
     ttl: Option<DurationText>,
+    /// Order it of all sidecars, through Consul
+    #[arg(long, conflicts_with = "ttl")]
+    fleet: bool,
     #[command(flatten)]
     admin: AdminArg,
 }
@@ -41,7 +44,7 @@ impl Weight {
             Wanted::Weight(weight) => Some(weight),
             Wanted::Reset => None,
         };
-        let body = WeightBody { weight, ttl: self.ttl.clone() };
+        let body = WeightBody { weight, ttl: self.ttl.clone(), fleet: self.fleet };
         let ordered: OrderedView = self.admin.post(&self.of.path("weight"), &body)?;
         let OrderedView { cluster, backend } = ordered;
         print(&format!("{} of {cluster} has weight {}\n", backend.name, backend.weight.effective))

@@ -12,6 +12,7 @@ use super::affinity::Tags;
 use super::endpoint::Endpoint;
 use super::limits::Gate;
 use super::load::{Counts, Load};
+use super::order::OrderError;
 use super::outcomes::{Alarm, Outcomes};
 use crate::balancer::Ewma;
 use crate::telemetry::metrics::{BackendMetrics, Metrics, Outcome};
@@ -80,6 +81,26 @@ pub struct ProbeReport {
     pub result: Result<(), String>,
     /// From the question to the answer.
     pub round_trip: Duration,
+}
+
+/// The backend of this name, or the only one whose target or node is called so.
+pub(super) fn named<'b>(
+    backends: impl Iterator<Item = &'b Arc<Backend>> + Clone,
+    name: &str,
+) -> Result<&'b Arc<Backend>, OrderError> {
+    if let Some(backend) = backends.clone().find(|backend| *backend.name == *name) {
+        return Ok(backend);
+    }
+    let is_called = |called: &Option<Arc<str>>| {
+        called.as_deref().is_some_and(|called| called.eq_ignore_ascii_case(name))
+    };
+    let mut found = backends
+        .filter(|backend| is_called(&backend.endpoint.target) || is_called(&backend.endpoint.node));
+    match (found.next(), found.count()) {
+        (None, _) => Err(OrderError::Unknown(name.into())),
+        (Some(only), 0) => Ok(only),
+        (Some(_), others) => Err(OrderError::Ambiguous(name.into(), others + 1)),
+    }
 }
 
 impl Backend {

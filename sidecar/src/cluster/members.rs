@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::backend::{Backend, Shared};
+use super::backend::{self, Backend, Shared};
 use super::drain::Cause;
 use super::endpoint::{Endpoint, MAX_ENDPOINTS};
 use super::member::{Maintenance, Member};
@@ -78,21 +78,8 @@ impl Members {
 
     /// The member of this name, or the only one whose target or node is called so.
     pub(super) fn named(&self, name: &str) -> Result<u64, OrderError> {
-        let address = name.parse::<Address>().ok();
-        if let Some(member) = address.and_then(|address| self.present.get(&address)) {
-            return Ok(member.backend.id);
-        }
-        let is_called = |called: &Option<Arc<str>>| {
-            called.as_deref().is_some_and(|called| called.eq_ignore_ascii_case(name))
-        };
-        let mut found = self.iter().map(|member| &member.backend).filter(|backend| {
-            is_called(&backend.endpoint.target) || is_called(&backend.endpoint.node)
-        });
-        match (found.next(), found.count()) {
-            (None, _) => Err(OrderError::Unknown(name.into())),
-            (Some(only), 0) => Ok(only.id),
-            (Some(_), others) => Err(OrderError::Ambiguous(name.into(), others + 1)),
-        }
+        let backends = self.present.values().map(|member| &member.backend);
+        backend::named(backends, name).map(|backend| backend.id)
     }
 
     /// Takes over discovery's answer.

@@ -5,11 +5,12 @@ use std::time::SystemTime;
 
 use tokio::time::Instant;
 
-use super::backend::Backend;
+use super::backend::{self, Backend};
 use super::candidates::Candidates;
 use super::drain::{Cut, Leaving};
 use super::keyed::Keyed;
 use super::member::Weights;
+use super::order::OrderError;
 use super::outlier::Ejection;
 
 /// Published whole by the cluster's task; what a reader holds never changes under it.
@@ -140,6 +141,13 @@ impl Snapshot {
     /// The place of the backend with this id.
     pub fn find(&self, id: u64) -> Option<usize> {
         find(&self.by_id, id)
+    }
+
+    /// The entry of the backend of this name, or of the only one whose target or node is called so.
+    pub fn named(&self, name: &str) -> Result<&Entry, OrderError> {
+        let backend = backend::named(self.entries.iter().map(|entry| &entry.backend), name)?;
+        let unknown = || OrderError::Unknown(name.into());
+        self.find(backend.id).map(|index| &self.entries[index]).ok_or_else(unknown)
     }
 
     /// The place of the backend that a cookie calls by this.

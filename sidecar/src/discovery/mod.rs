@@ -10,9 +10,10 @@ mod file;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use tokio::sync::{Mutex, mpsc};
 use tokio::time::Instant;
 
-use crate::cluster::{Answer, Cluster, Endpoint, Event, WEIGHT_ONE};
+use crate::cluster::{Answer, Cluster, Endpoint, Event, FleetWrite, WEIGHT_ONE};
 use crate::config::{Config, Source, StaticEndpoint};
 use crate::net::backoff::Backoff;
 use crate::net::tls::TlsError;
@@ -69,6 +70,25 @@ impl Sources {
                     consul.follow(service, &reporter).await;
                 }
             }
+        }
+    }
+
+    /// Obeys orders for the whole fleet, where there may be any, for as long as the sidecar runs.
+    pub async fn follow_orders(self: Arc<Self>, clusters: Vec<Arc<Cluster>>) {
+        if let Some(consul) = &self.consul {
+            consul.follow_orders(&clusters).await;
+        }
+    }
+
+    /// Whether orders for the fleet can be written.
+    pub fn takes_orders(&self) -> bool {
+        self.consul.as_ref().is_some_and(|consul| consul.takes_orders())
+    }
+
+    /// Writes orders for the fleet, for as long as somebody may give some.
+    pub async fn write_orders(self: Arc<Self>, wishes: Arc<Mutex<mpsc::Receiver<FleetWrite>>>) {
+        if let Some(consul) = &self.consul {
+            consul.write_orders(&mut *wishes.lock().await).await;
         }
     }
 

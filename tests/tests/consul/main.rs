@@ -1,3 +1,5 @@
-//! Consul as the source of endpoints, real and broken.
+//! Consul as the source of endpoints and of orders for the fleet, real and broken.
 
 mod changes;
+mod faults;
+mod fleet;

@@ -1,11 +1,13 @@
-//! Consul: endpoints from its catalog.
+//! Consul: endpoints from its catalog, and orders for the fleet in its key-value store.
 //!
 //! Consul is asked with blocking queries (`client.rs`), at a pace that spares it (`pace.rs`). There
 //! is one watch for each question (`watch.rs`), however many clusters ask it; what a cluster makes of
-//! the instances of a service is its own affair (`instances.rs`).
+//! the instances of a service is its own affair (`instances.rs`). `orders.rs` watches and writes what is
+//! ordered of the whole fleet.
 
 mod client;
 mod instances;
+mod orders;
 mod pace;
 mod token;
 mod watch;
@@ -13,8 +15,10 @@ mod watch;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::sync::mpsc;
+
 use super::Reporter;
-use crate::cluster::Endpoint;
+use crate::cluster::{Cluster, Endpoint, FleetWrite};
 use crate::config::{self, ConsulService};
 use crate::net::tls::TlsError;
 use client::{Client, Question};
@@ -60,6 +64,24 @@ impl Consul {
                 }
             }
             tokio::time::sleep(RESTART).await;
+        }
+    }
+
+    /// Obeys orders for the fleet that concern these clusters, for as long as the sidecar runs.
+    pub(super) async fn follow_orders(&self, clusters: &[Arc<Cluster>]) {
+        if let Some(prefix) = &self.settings.kv_prefix {
+            orders::follow(self, prefix, clusters).await;
+        }
+    }
+
+    pub(super) fn takes_orders(&self) -> bool {
+        self.settings.kv_prefix.is_some()
+    }
+
+    /// Writes orders for the fleet.
+    pub(super) async fn write_orders(&self, wishes: &mut mpsc::Receiver<FleetWrite>) {
+        if let Some(prefix) = &self.settings.kv_prefix {
+            orders::write(self, prefix, wishes).await;
         }
     }
 

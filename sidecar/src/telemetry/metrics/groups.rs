@@ -82,6 +82,7 @@ pub struct ClusterMetrics {
     /// In the order of the sources.
     pub(super) updates: Box<[[Counter; UPDATES.len()]]>,
     pub removals_held: Counter,
+    pub fleet_orders_ignored: Counter,
     pub last_success: Gauge,
     pub stale: Gauge,
     pub eligible: Gauge,
@@ -120,6 +121,7 @@ impl Group for ClusterMetrics {
             &self.retries_failed,
             &self.retries_exhausted,
             &self.removals_held,
+            &self.fleet_orders_ignored,
         ];
         let by_label = self.ejections.iter().chain(&self.drains).chain(&self.affinity);
         let by_label = by_label.chain(self.updates.as_flattened());

@@ -187,6 +187,11 @@ impl Metrics {
             affinity: AFFINITIES.map(|r| counter_by("outrigger_affinity_total", "result", r)),
             updates: sources.map(updates).collect(),
             removals_held: counter(&self.recorder, "outrigger_removals_held_total", &own),
+            fleet_orders_ignored: counter(
+                &self.recorder,
+                "outrigger_fleet_orders_ignored_total",
+                &own,
+            ),
             stale: gauge("outrigger_discovery_stale_seconds"),
             last_success: gauge("outrigger_discovery_last_success_timestamp_seconds"),
             eligible: gauge("outrigger_eligible_backends"),

@@ -14,7 +14,7 @@ pub enum Kind {
 }
 
 /// All series of our own; `process_*` come from their crate.
-pub const ALL: [(&str, Kind, &str); 23] = [
+pub const ALL: [(&str, Kind, &str); 24] = [
     (
         "outrigger_requests_total",
         Kind::Counter,
@@ -64,6 +64,11 @@ pub const ALL: [(&str, Kind, &str); 23] = [
         "outrigger_discovery_stale_seconds",
         Kind::Gauge,
         "For how long nobody has confirmed the endpoints; 0 while somebody does",
+    ),
+    (
+        "outrigger_fleet_orders_ignored_total",
+        Kind::Counter,
+        "Keys in Consul that should hold an order for the fleet and do not",
     ),
     (
         "outrigger_removals_held_total",

@@ -87,7 +87,7 @@ fn tags_choose_and_tell_the_tier() {
 fn what_cannot_be_used_costs_itself_alone() {
     let good = instance("a", "10.0.0.1", 80, &[]);
     let mut huge = instance("w", "10.0.0.2", 80, &[]);
-    huge["Service"]["Weights"] = json!({ "Passing": 1 << 40, "Warning": -1 });
+    huge["Service"]["Weights"] = json!({ "Passing": 1_i64 << 40, "Warning": -1 });
     let bad = [
         json!(null),
         json!("text"),
