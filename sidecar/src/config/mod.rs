@@ -82,6 +82,9 @@ pub struct Log {
 pub struct Dns {
     /// Empty: the system's.
     pub nameservers: Vec<SocketAddr>,
+    /// `None`: the system's where the nameservers are, or else none.
+    pub search: Option<Vec<String>>,
+    pub tcp: bool,
     pub timeout: Duration,
     pub min_ttl: Duration,
     pub max_ttl: Duration,

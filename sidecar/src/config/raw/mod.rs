@@ -110,7 +110,15 @@ pub struct Dns {
     /// Addresses of the resolvers, `ip` or `ip:port`; by default those of /etc/resolv.conf.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub nameservers: Vec<String>,
-    /// How long one question may take, its repetition over TCP included.
+    /// Domains that names without a final dot are also looked for in, `["svc.internal"]`; by default
+    /// those of /etc/resolv.conf, or none where `nameservers` are given.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub search: Option<Vec<String>>,
+    /// Ask over TCP only: for servers that shorten large answers without saying so, such as
+    /// Consul's.
+    pub tcp: bool,
+    /// How long a nameserver may take. A question is given up then, its repetition over TCP
+    /// included, or after twice that where there are several nameservers.
     pub timeout: DurationText,
     /// Answers are asked again no earlier than this, at least 1 s, whatever their TTL.
     pub min_ttl: DurationText,
@@ -215,6 +223,8 @@ impl Default for Dns {
     fn default() -> Self {
         Self {
             nameservers: Vec::new(),
+            search: None,
+            tcp: false,
             timeout: DurationText("2s".into()),
             min_ttl: DurationText("1s".into()),
             max_ttl: DurationText("60s".into()),

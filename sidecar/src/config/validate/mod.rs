@@ -127,6 +127,11 @@ impl Judge {
             .enumerate()
             .filter_map(|(i, text)| self.nameserver(text, path.key("nameservers").index(i)))
             .collect();
+        let search = raw.search.as_ref().map(|domains| {
+            let domains = domains.iter().enumerate();
+            let path = path.key("search");
+            domains.filter_map(|(i, text)| self.search_domain(text, path.index(i))).collect()
+        });
         if min_ttl.is_some_and(|ttl| ttl < TTL_FLOOR) {
             self.refuse::<()>(path.key("min_ttl"), &raw.min_ttl.0, "at least \"1s\"");
         }
@@ -136,7 +141,28 @@ impl Judge {
             let accepted = format!("at least min_ttl, {:?}", raw.min_ttl.0);
             self.refuse::<()>(path.key("max_ttl"), &raw.max_ttl.0, &accepted);
         }
-        Some(Dns { nameservers, timeout: timeout?, min_ttl: min_ttl?, max_ttl: max_ttl? })
+        Some(Dns {
+            nameservers,
+            search,
+            tcp: raw.tcp,
+            timeout: timeout?,
+            min_ttl: min_ttl?,
+            max_ttl: max_ttl?,
+        })
+    }
+
+    fn search_domain(&mut self, text: &str, path: KeyPath) -> Option<String> {
+        let label = |label: &str| {
+            let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_".contains(&byte);
+            (1..=63).contains(&label.len()) && label.bytes().all(plain)
+        };
+        let name = text.strip_suffix('.').unwrap_or(text);
+        let valid = name.len() <= 253 && name.split('.').all(label);
+        if valid {
+            Some(name.into())
+        } else {
+            self.refuse(path, text, "a domain, \"svc.internal\"")
+        }
     }
 
     fn nameserver(&mut self, text: &str, path: KeyPath) -> Option<SocketAddr> {

@@ -1,9 +1,11 @@
 //! Endpoints from DNS: addresses behind a name, or SRV records.
 
 mod addresses;
+mod nameservers;
 mod resolver;
 mod srv;
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -84,37 +86,52 @@ impl DnsSource {
         Self { resolver, name: name.into(), kind, addresses: Addresses::new(ttls) }
     }
 
-    /// The current set, or why it is not known.
+    /// The current set, or why it is not known: what the first name has that has anything. A name
+    /// of which that is not known ends the search, since the next may be another service.
     pub(super) async fn lookup(&mut self, now: Instant) -> Result<Found, DnsError> {
-        let name = resolver::fully_qualified(&self.name)?;
-        match self.kind {
-            Kind::Addresses { port } => self.lookup_addresses(name, port, now).await,
-            Kind::Srv => self.lookup_srv(name, now).await,
+        let candidates = self.resolver.candidates(&self.name)?;
+        let mut none_for = u32::MAX;
+        for tried in (1..=candidates.len()).filter_map(|count| candidates.get(..count)) {
+            let [.., name] = tried else { continue };
+            let said = match self.kind {
+                Kind::Addresses { port } => self.lookup_addresses(name, tried, port, now).await?,
+                Kind::Srv => self.lookup_srv(name.clone(), now).await?,
+            };
+            match said {
+                Said::Something(found) => {
+                    return Ok(Found { ttl: found.ttl.min(none_for), ..found });
+                }
+                Said::Nothing { ttl } => none_for = none_for.min(ttl),
+            }
         }
+        Ok(Found { endpoints: Vec::new(), decided: false, ttl: none_for })
     }
 
+    /// `tried`: this name and those before it, whose answers are still of use.
     async fn lookup_addresses(
         &mut self,
-        name: Name,
+        name: &Name,
+        tried: &[Name],
         port: u16,
         now: Instant,
-    ) -> Result<Found, DnsError> {
-        let names = std::slice::from_ref(&name);
-        let ttl = self.addresses.refresh(&self.resolver, names, now).await;
-        let known = self.addresses.of(&name)?;
-        let target = target(&name);
-        let endpoint = |ip: &std::net::IpAddr| Endpoint {
+    ) -> Result<Said, DnsError> {
+        let ttl = self.addresses.refresh(&self.resolver, tried, now).await;
+        let known = self.addresses.of(name)?;
+        if known.is_empty() {
+            return Ok(Said::Nothing { ttl });
+        }
+        let target = target(name);
+        let endpoint = |ip: &IpAddr| Endpoint {
             target: target.clone(),
             ..Endpoint::new(Address::Tcp((*ip, port).into()))
         };
-        Ok(Found { endpoints: known.iter().map(endpoint).collect(), decided: false, ttl })
+        let endpoints = known.iter().map(endpoint).collect();
+        Ok(Said::Something(Found { endpoints, decided: false, ttl }))
     }
 
-    async fn lookup_srv(&mut self, name: Name, now: Instant) -> Result<Found, DnsError> {
+    async fn lookup_srv(&mut self, name: Name, now: Instant) -> Result<Said, DnsError> {
         let (records, additional, ttl) = match self.resolver.ask(name, RecordType::SRV).await? {
-            Answer::None { ttl } => {
-                return Ok(Found { endpoints: Vec::new(), decided: false, ttl });
-            }
+            Answer::None { ttl } => return Ok(Said::Nothing { ttl }),
             Answer::Records { records, additional, ttl } => (records, additional, ttl),
         };
         let decided = srv::says_no_service(&records);
@@ -123,8 +140,18 @@ impl DnsSource {
         let glue_ttl = self.addresses.take_glue(&targets, &additional, now);
         let address_ttl = self.addresses.refresh(&self.resolver, &targets, now).await;
         let endpoints = srv::endpoints(&records, |target| self.addresses.of(target))?;
-        Ok(Found { endpoints, decided, ttl: ttl.min(glue_ttl).min(address_ttl) })
+        let ttl = ttl.min(glue_ttl).min(address_ttl);
+        Ok(Said::Something(Found { endpoints, decided, ttl }))
     }
+}
+
+/// What is said of one name.
+enum Said {
+    Something(Found),
+    /// It has no such records (NXDOMAIN or NODATA), for so long.
+    Nothing {
+        ttl: u32,
+    },
 }
 
 /// The name as a Host header has it: lower case, without the final dot. `None` for a name that
