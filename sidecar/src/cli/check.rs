@@ -82,13 +82,18 @@ async fn check(cluster: &Cluster, source: &Source, sources: &Sources) -> Vec<Row
         Err(error) => vec![problem(error)],
         Ok(endpoints) if endpoints.is_empty() => vec![problem("no endpoints".into())],
         Ok(endpoints) => {
-            let probes = endpoints.into_iter().map(|e| probe_once(cluster, source, e));
+            let probes = endpoints.into_iter().map(|e| probe_once(cluster, source, sources, e));
             join_all(probes).await
         }
     }
 }
 
-async fn probe_once(cluster: &Cluster, source: &Source, endpoint: Endpoint) -> Row {
+async fn probe_once(
+    cluster: &Cluster,
+    source: &Source,
+    sources: &Sources,
+    endpoint: Endpoint,
+) -> Row {
     let row = |result| Row {
         cluster: cluster.name.to_string(),
         source: source.kind().into(),
@@ -97,6 +102,9 @@ async fn probe_once(cluster: &Cluster, source: &Source, endpoint: Endpoint) -> R
         weight: (f64::from(endpoint.weight) / f64::from(WEIGHT_ONE)).to_string(),
         result,
     };
+    if let Err(refused) = sources.admits(source, &endpoint) {
+        return row(Err(refused));
+    }
     let Some(health) = &cluster.health else { return row(Ok("not probed".into())) };
     let probing = probe::run(health, &endpoint, &cluster.host);
     row(match tokio::time::timeout(health.timeout, probing).await {

@@ -13,7 +13,8 @@ use super::{Config, schema, validate};
 
 /// Sections of the file; a variable whose name starts with another word is not ours, such as
 /// the OUTRIGGER_PORT that Kubernetes sets for a Service of that name.
-const SECTIONS: [&str; 7] = ["admin", "runtime", "log", "dns", "affinity", "listeners", "clusters"];
+const SECTIONS: [&str; 9] =
+    ["admin", "runtime", "log", "dns", "discovery", "consul", "affinity", "listeners", "clusters"];
 
 /// A configuration and the text form it came from.
 #[derive(Debug)]

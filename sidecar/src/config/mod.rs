@@ -28,6 +28,8 @@ pub use policies::{Affinity, AffinityBy, AffinityKey, Drain, Limits, OnLeaving, 
 pub use schema::schema;
 pub use units::DurationText;
 
+use ipnet::IpNet;
+
 use crate::balancer::Policy;
 use crate::net::Address;
 use raw::{LogFormat, LogLevel};
@@ -39,6 +41,7 @@ pub struct Config {
     pub runtime: Runtime,
     pub log: Log,
     pub dns: Dns,
+    pub discovery: AddressFilter,
     /// `None`: it is not used.
     pub consul: Option<Consul>,
     pub affinity: AffinitySecret,
@@ -88,6 +91,14 @@ pub struct Dns {
     pub timeout: Duration,
     pub min_ttl: Duration,
     pub max_ttl: Duration,
+}
+
+/// Which addresses that were discovered may be used.
+#[derive(Debug, Clone, Default)]
+pub struct AddressFilter {
+    /// Empty: all but those of kinds that no backend has.
+    pub allow: Vec<IpNet>,
+    pub deny: Vec<IpNet>,
 }
 
 /// What all clusters with affinity share.

@@ -6,8 +6,9 @@
 mod consul;
 mod dns;
 mod file;
+mod filter;
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use tokio::sync::{Mutex, mpsc};
@@ -19,6 +20,7 @@ use crate::net::backoff::Backoff;
 use crate::net::tls::TlsError;
 use consul::Consul;
 use dns::{DnsError, DnsSource, Resolver, Ttls};
+use filter::{Filter, Refusals};
 
 /// How soon a source that failed is asked again: at first, and at most.
 const RETRY_FIRST: Duration = Duration::from_secs(1);
@@ -31,6 +33,7 @@ pub struct Sources {
     ttls: Ttls,
     /// `None` where nobody asks it.
     consul: Option<Arc<Consul>>,
+    filter: Arc<Filter>,
 }
 
 /// Why nothing could be asked.
@@ -48,13 +51,19 @@ impl Sources {
             resolver: Arc::new(Resolver::new(&config.dns)?),
             ttls: Ttls::new(&config.dns),
             consul: config.consul.as_ref().map(Consul::new).transpose()?,
+            filter: Arc::new(Filter::new(&config.discovery)),
         })
     }
 
     /// Follows one of a cluster's sources, by its place in the configuration, for as long as the
     /// sidecar runs.
     pub async fn follow(self: Arc<Self>, cluster: Arc<Cluster>, source: usize) {
-        let reporter = Reporter { cluster: Arc::clone(&cluster), source };
+        let reporter = Reporter {
+            cluster: Arc::clone(&cluster),
+            source,
+            filter: Arc::clone(&self.filter),
+            refusals: Mutex::default(),
+        };
         let Some(source) = cluster.settings.sources.get(source) else { return };
         match source {
             // All there is to know was known from the start.
@@ -111,6 +120,14 @@ impl Sources {
         }
     }
 
+    /// Whether an endpoint that this source has named may be used, or why not.
+    pub fn admits(&self, source: &Source, endpoint: &Endpoint) -> Result<(), String> {
+        match source {
+            Source::Static(_) => Ok(()),
+            _ => self.filter.admits(&endpoint.address).map_err(|why| format!("refused: {why}")),
+        }
+    }
+
     fn dns(&self, source: &Source) -> Option<DnsSource> {
         let resolver = Arc::clone(&self.resolver);
         match source {
@@ -144,11 +161,17 @@ fn from_static(endpoint: &StaticEndpoint) -> Endpoint {
 struct Reporter {
     cluster: Arc<Cluster>,
     source: usize,
+    filter: Arc<Filter>,
+    /// What was refused of the last answer.
+    refusals: Mutex<Refusals>,
 }
 
 impl Reporter {
-    /// This is the whole set now. `decided`: none at all is what the source means.
+    /// This is the whole set now, of which what may be used counts. `decided`: none at all is what
+    /// the source means.
     async fn found(&self, endpoints: Vec<Endpoint>, decided: bool) {
+        let (endpoints, refusals) = self.filter.sift(endpoints);
+        self.note(refusals);
         let (source, at) = (self.source, SystemTime::now());
         self.tell(Event::Discovered(Answer { source, at, endpoints, decided })).await;
     }
@@ -156,6 +179,16 @@ impl Reporter {
     async fn failed(&self, error: String) {
         let (source, at) = (self.source, SystemTime::now());
         self.tell(Event::DiscoveryFailed { source, at, error }).await;
+    }
+
+    /// Each address is logged when it is refused, not with every answer that has it.
+    fn note(&self, refusals: Refusals) {
+        let mut before = self.refusals.lock().unwrap_or_else(PoisonError::into_inner);
+        for (address, why) in refusals.iter().filter(|(address, _)| !before.contains_key(address)) {
+            let cluster = &self.cluster.settings.name;
+            tracing::warn!(%cluster, %address, %why, "a discovered address is not used");
+        }
+        *before = refusals;
     }
 
     async fn tell(&self, event: Event) {

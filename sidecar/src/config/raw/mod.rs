@@ -35,6 +35,8 @@ pub struct Raw {
     pub log: Log,
     /// How names are resolved, for every cluster with a `dns` or `dns_srv` source.
     pub dns: Dns,
+    /// Which addresses that were discovered may be used, whatever the source.
+    pub discovery: AddressFilter,
     /// How Consul is asked, for every cluster with a `consul` source and for fleet-wide orders.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub consul: Option<Consul>,
@@ -124,6 +126,18 @@ pub struct Dns {
     pub min_ttl: DurationText,
     /// Answers are asked again no later than this, whatever their TTL.
     pub max_ttl: DurationText,
+}
+
+/// Link-local, multicast, broadcast and unspecified addresses are refused, unless `allow` has them.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct AddressFilter {
+    /// Networks such as `10.0.0.0/8`; if there are any, only what is in one of them is used.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub allow: Vec<String>,
+    /// Networks of which nothing is used, allowed or not.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub deny: Vec<String>,
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]

@@ -15,10 +15,12 @@ use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
+use ipnet::IpNet;
+
 use super::error::KeyPath;
 use super::raw::{self, Raw};
 use super::units::{AddressText, DurationText, PathText, PercentText, TimeoutText};
-use super::{Admin, AffinitySecret, Cluster, Config, Dns, Log, Runtime, Source};
+use super::{AddressFilter, Admin, AffinitySecret, Cluster, Config, Dns, Log, Runtime, Source};
 use crate::net::Address;
 
 /// Answers of DNS are not asked for more often than this.
@@ -35,6 +37,7 @@ pub(super) fn validate(raw: &Raw) -> Result<Config, Vec<Fault>> {
     let admin = judge.admin(&raw.admin, &root.key("admin"));
     let runtime = judge.runtime(&raw.runtime, &root.key("runtime"));
     let dns = judge.dns(&raw.dns, &root.key("dns"));
+    let discovery = judge.address_filter(&raw.discovery, &root.key("discovery"));
     let default_consul = raw::Consul::default();
     let raw_consul = raw.consul.as_ref().unwrap_or(&default_consul);
     let consul = judge.consul(raw_consul, &root.key("consul"));
@@ -46,9 +49,17 @@ pub(super) fn validate(raw: &Raw) -> Result<Config, Vec<Fault>> {
     let asks_consul = |cluster: &Arc<Cluster>| cluster.sources.iter().any(Source::is_consul);
     let consul = consul.filter(|_| raw.consul.is_some() || clusters.iter().any(asks_consul));
     match (admin, runtime, dns, judge.faults.is_empty()) {
-        (Some(admin), Some(runtime), Some(dns), true) => {
-            Ok(Config { admin, runtime, log, dns, consul, affinity, listeners, clusters })
-        }
+        (Some(admin), Some(runtime), Some(dns), true) => Ok(Config {
+            admin,
+            runtime,
+            log,
+            dns,
+            discovery,
+            consul,
+            affinity,
+            listeners,
+            clusters,
+        }),
         _ => Err(judge.faults),
     }
 }
@@ -163,6 +174,21 @@ impl Judge {
         } else {
             self.refuse(path, text, "a domain, \"svc.internal\"")
         }
+    }
+
+    fn address_filter(&mut self, raw: &raw::AddressFilter, path: &KeyPath) -> AddressFilter {
+        AddressFilter {
+            allow: self.networks(&raw.allow, &path.key("allow")),
+            deny: self.networks(&raw.deny, &path.key("deny")),
+        }
+    }
+
+    fn networks(&mut self, texts: &[String], path: &KeyPath) -> Vec<IpNet> {
+        let network = |(i, text): (usize, &String)| {
+            let accepted = "a network, \"10.0.0.0/8\" or \"fd00::/8\"";
+            text.parse().ok().or_else(|| self.refuse(path.index(i), text, accepted))
+        };
+        texts.iter().enumerate().filter_map(network).collect()
     }
 
     fn nameserver(&mut self, text: &str, path: KeyPath) -> Option<SocketAddr> {
