@@ -30,10 +30,7 @@ impl Bind {
     pub async fn start(records: &str) -> Self {
         let (address, dir) = (unused_port(), tempfile::tempdir().unwrap());
         let path = dir.path().display();
-        let zone = format!(
-            "$TTL 1\n@ IN SOA ns hostmaster 1 60 60 600 1\n@ IN NS ns\nns IN A 127.0.0.1\n{records}\n"
-        );
-        std::fs::write(dir.path().join("zone"), zone).unwrap();
+        std::fs::write(dir.path().join("zone"), zone(records)).unwrap();
         let config = dir.path().join("named.conf");
         std::fs::write(
             &config,
@@ -56,26 +53,8 @@ impl Bind {
         let process = Process::start(command);
         process.line(secs(20), |line| line.ends_with(" running").then_some(())).await;
         let bind = Self { process, address, _dir: dir };
-        bind.until_answering().await;
+        until_answering(bind.address).await;
         bind
-    }
-
-    async fn until_answering(&self) {
-        eventually("BIND answers", secs(10), || async {
-            let socket = UdpSocket::bind("127.0.0.1:0").await.unwrap();
-            // The zone's SOA, asked by hand.
-            let mut query = b"\x12\x34\x00\x00\x00\x01\x00\x00\x00\x00\x00\x00".to_vec();
-            for label in ZONE.split('.') {
-                query.push(u8::try_from(label.len()).unwrap());
-                query.extend_from_slice(label.as_bytes());
-            }
-            query.extend_from_slice(b"\x00\x00\x06\x00\x01");
-            socket.send_to(&query, self.address).await.ok()?;
-            let mut answer = [0; 512];
-            let read = tokio::time::timeout(secs(1), socket.recv(&mut answer)).await.ok()?.ok()?;
-            (read > 12 && answer[3] & 0x0f == 0).then_some(())
-        })
-        .await;
     }
 
     /// Changes the zone in one step: lines of `nsupdate`, names relative to nothing.
@@ -107,14 +86,43 @@ impl Bind {
     /// `[dns]` and a cluster `api` that finds its backends here; `extra` goes into the cluster's
     /// own table.
     pub fn config(&self, extra: &str) -> String {
-        format!(
-            "[dns]\nnameservers = [\"{}\"]\n\
-             [listeners.web]\nlisten = \"127.0.0.1:0\"\ncluster = \"api\"\n\
-             [clusters.api]\n{extra}\n\
-             [clusters.api.discovery]\nsource = \"dns_srv\"\nname = \"{SERVICE}\"\n",
-            self.address
-        )
+        config(self.address, extra)
     }
+}
+
+/// The zone with these lines in it.
+pub(crate) fn zone(records: &str) -> String {
+    format!(
+        "$TTL 1\n@ IN SOA ns hostmaster 1 60 60 600 1\n@ IN NS ns\nns IN A 127.0.0.1\n{records}\n"
+    )
+}
+
+pub(crate) fn config(authority: SocketAddr, extra: &str) -> String {
+    format!(
+        "[dns]\nnameservers = [\"{authority}\"]\n\
+         [listeners.web]\nlisten = \"127.0.0.1:0\"\ncluster = \"api\"\n\
+         [clusters.api]\n{extra}\n\
+         [clusters.api.discovery]\nsource = \"dns_srv\"\nname = \"{SERVICE}\"\n"
+    )
+}
+
+/// Waits until somebody answers for the zone there.
+pub(crate) async fn until_answering(address: SocketAddr) {
+    eventually("the authority answers", secs(10), || async {
+        let socket = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+        // The zone's SOA, asked by hand.
+        let mut query = b"\x12\x34\x00\x00\x00\x01\x00\x00\x00\x00\x00\x00".to_vec();
+        for label in ZONE.split('.') {
+            query.push(u8::try_from(label.len()).unwrap());
+            query.extend_from_slice(label.as_bytes());
+        }
+        query.extend_from_slice(b"\x00\x00\x06\x00\x01");
+        socket.send_to(&query, address).await.ok()?;
+        let mut answer = [0; 512];
+        let read = tokio::time::timeout(secs(1), socket.recv(&mut answer)).await.ok()?.ok()?;
+        (read > 12 && answer[3] & 0x0f == 0).then_some(())
+    })
+    .await;
 }
 
 /// One SRV record of [`SERVICE`] and the address of its target, as lines of a zone.

@@ -9,6 +9,7 @@ pub mod bind;
 pub mod client;
 pub mod consul;
 pub mod fake_consul;
+pub mod knot;
 pub mod load;
 pub mod moody;
 pub mod nginx;

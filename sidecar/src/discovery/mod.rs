@@ -11,7 +11,7 @@ mod filter;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
-use tokio::sync::{Mutex, mpsc};
+use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 use crate::cluster::{Answer, Cluster, Endpoint, Event, FleetWrite, WEIGHT_ONE};
@@ -95,7 +95,10 @@ impl Sources {
     }
 
     /// Writes orders for the fleet, for as long as somebody may give some.
-    pub async fn write_orders(self: Arc<Self>, wishes: Arc<Mutex<mpsc::Receiver<FleetWrite>>>) {
+    pub async fn write_orders(
+        self: Arc<Self>,
+        wishes: Arc<tokio::sync::Mutex<mpsc::Receiver<FleetWrite>>>,
+    ) {
         if let Some(consul) = &self.consul {
             consul.write_orders(&mut *wishes.lock().await).await;
         }
