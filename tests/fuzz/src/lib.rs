@@ -11,6 +11,12 @@ pub mod message;
 
 #[path = "../../../sidecar/src/cluster"]
 pub mod cluster {
+    // How endpoints of several answers become one set is not looked at here.
+    #[allow(dead_code)]
+    mod endpoint;
+
+    pub use endpoint::{Endpoint, MAX_ENDPOINTS, WEIGHT_ONE};
+
     pub mod affinity {
         pub mod keyring;
         pub mod token;
@@ -21,7 +27,65 @@ pub mod cluster {
 
 #[path = "../../../sidecar/src/net"]
 pub mod net {
+    mod address;
     pub mod buffer;
+
+    pub use address::Address;
+}
+
+#[path = "../../../sidecar/src/discovery"]
+pub mod discovery {
+    pub mod dns {
+        pub mod answer;
+        pub mod srv;
+
+        use std::net::IpAddr;
+
+        use hickory_resolver::net::{DnsError as Refusal, NetError};
+        use hickory_resolver::proto::op::{DnsResponse, Query};
+        use hickory_resolver::proto::rr::{Name, RData, Record};
+
+        use crate::cluster::Endpoint;
+        use answer::{Answer, Reading};
+
+        /// That of the aliases that led to the question; no answer makes it longer.
+        const TTL: u32 = 60;
+
+        /// What a nameserver's answer to this question comes to, if it is one: the endpoints with
+        /// the addresses that came along, and whether it says that there is no service.
+        pub fn read(bytes: &[u8], query: &Query) -> Option<(Vec<Endpoint>, bool)> {
+            let response = DnsResponse::from_buffer(bytes.to_vec()).map_err(NetError::from);
+            let response = response.and_then(|r| Refusal::from_response(r).map_err(NetError::from));
+            match answer::read_answer(response, query, TTL).ok()? {
+                Reading::Alias { to, ttl } => {
+                    assert!(to.len() <= 255 && ttl <= TTL);
+                    None
+                }
+                Reading::Answer(Answer::None { ttl }) => {
+                    assert!(ttl <= TTL);
+                    Some((Vec::new(), false))
+                }
+                Reading::Answer(Answer::Records { records, additional, ttl }) => {
+                    assert!(ttl <= TTL);
+                    let decided = srv::says_no_service(&records);
+                    let of = |target: &Name| Ok(addresses(&additional, target));
+                    let records = srv::records(&records);
+                    assert!(srv::targets(&records).len() <= records.len());
+                    Some((srv::endpoints(&records, of).ok()?, decided))
+                }
+            }
+        }
+
+        fn addresses(additional: &[Record], target: &Name) -> Vec<IpAddr> {
+            let of_target = additional.iter().filter(|record| record.name == *target);
+            let ip = |record: &Record| match &record.data {
+                RData::A(ip) => Some(ip.0.into()),
+                RData::AAAA(ip) => Some(ip.0.into()),
+                _ => None,
+            };
+            of_target.filter_map(ip).collect()
+        }
+    }
 }
 
 #[path = "../../../sidecar/src/proxy"]

@@ -13,7 +13,8 @@ use hickory_resolver::proto::rr::{Name, RData, Record, RecordType};
 use tokio::time::Instant;
 
 use super::Ttls;
-use super::resolver::{Answer, DnsError, Resolver};
+use super::answer::{Answer, DnsError};
+use super::resolver::Resolver;
 
 /// Questions under way at a time.
 const CONCURRENT: usize = 32;

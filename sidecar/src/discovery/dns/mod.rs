@@ -1,6 +1,7 @@
 //! Endpoints from DNS: addresses behind a name, or SRV records.
 
 mod addresses;
+mod answer;
 mod nameservers;
 mod resolver;
 mod srv;
@@ -16,9 +17,10 @@ use crate::cluster::Endpoint;
 use crate::config;
 use crate::net::Address;
 use addresses::Addresses;
-use resolver::Answer;
-pub(super) use resolver::DnsError;
+use answer::Answer;
+pub(super) use answer::DnsError;
 pub(super) use resolver::Resolver;
+use srv::host_name;
 
 /// The bounds of how long answers are kept.
 #[derive(Debug, Clone, Copy)]
@@ -120,7 +122,7 @@ impl DnsSource {
         if known.is_empty() {
             return Ok(Said::Nothing { ttl });
         }
-        let target = target(name);
+        let target = host_name(name);
         let endpoint = |ip: &IpAddr| Endpoint {
             target: target.clone(),
             ..Endpoint::new(Address::Tcp((*ip, port).into()))
@@ -152,15 +154,6 @@ enum Said {
     Nothing {
         ttl: u32,
     },
-}
-
-/// The name as a Host header has it: lower case, without the final dot. `None` for a name that
-/// is not made of letters, digits, `-` and `_`, which no server would know as its own.
-fn target(name: &Name) -> Option<Arc<str>> {
-    let text = name.to_lowercase().to_ascii();
-    let text = text.trim_end_matches('.');
-    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
-    (!text.is_empty() && text.bytes().all(plain)).then(|| text.into())
 }
 
 #[cfg(test)]

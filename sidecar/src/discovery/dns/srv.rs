@@ -1,12 +1,12 @@
 //! From SRV records to endpoints (RFC 2782).
 
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use hickory_resolver::proto::rr::rdata::SRV;
 use hickory_resolver::proto::rr::{Name, RData, Record};
 
-use super::resolver::DnsError;
-use super::target;
+use super::answer::DnsError;
 use crate::cluster::{Endpoint, MAX_ENDPOINTS, WEIGHT_ONE};
 use crate::net::Address;
 
@@ -64,7 +64,7 @@ pub(super) fn endpoints(
                 continue;
             }
         };
-        let target = target(&srv.target);
+        let target = host_name(&srv.target);
         let share = share(srv.weight, ips.len());
         endpoints.extend(ips.into_iter().map(|ip| Endpoint {
             target: target.clone(),
@@ -77,6 +77,15 @@ pub(super) fn endpoints(
         Some(error) if endpoints.is_empty() => Err(error),
         _ => Ok(endpoints),
     }
+}
+
+/// The name as a Host header has it: lower case, without the final dot. `None` for a name that
+/// is not made of letters, digits, `-` and `_`, which no server would know as its own.
+pub(super) fn host_name(name: &Name) -> Option<Arc<str>> {
+    let text = name.to_lowercase().to_ascii();
+    let text = text.trim_end_matches('.');
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
+    (!text.is_empty() && text.bytes().all(plain)).then(|| text.into())
 }
 
 /// A share is never rounded to 0, which would mean something else.
