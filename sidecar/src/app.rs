@@ -18,6 +18,7 @@ use crate::admin::{self, Admin};
 use crate::cluster::affinity::Keyring;
 use crate::cluster::{Cluster, FleetWrite, History};
 use crate::config::Config;
+use crate::discovery::store::{self, Recalled};
 use crate::discovery::{SourceError, Sources};
 use crate::net::Address;
 use crate::net::backoff::Backoff;
@@ -153,6 +154,13 @@ fn start_clusters(
             if let Some(endpoints) = discovery::known(settings) {
                 task.seed(source, endpoints);
             }
+        }
+        if let Some(dir) = &config.runtime.state_dir {
+            if let Some(Recalled { source, saved_at, endpoints }) = sources.recall(dir, settings) {
+                task.remember(source, saved_at, endpoints, config.runtime.max_stale);
+            }
+            let (of, dir) = (Arc::clone(&cluster), dir.clone());
+            supervise("memory", move || store::keep(Arc::clone(&of), dir.clone()));
         }
         tokio::spawn(task.run());
         for source in 0..settings.sources.len() {

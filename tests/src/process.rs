@@ -92,6 +92,13 @@ impl Process {
         self.child.wait().await.expect("it can be waited for");
     }
 
+    /// As `kill`, and nothing if it is gone already.
+    pub async fn kill_once(&mut self) {
+        if self.child.id().is_some() {
+            self.kill().await;
+        }
+    }
+
     /// The exit code, within `patience`.
     pub async fn exit(&mut self, patience: Duration) -> i32 {
         let exited = tokio::time::timeout(patience, self.child.wait()).await;

@@ -107,12 +107,14 @@ impl Members {
                 // Who is gone already is not lost once more.
                 _ if member.drains.has(Cause::Removal) => {}
                 then => match (&member.suspicion, held) {
-                    (Some(suspicion), _) => member.suspect(then, suspicion.until),
+                    (Some(suspicion), _) if terms.hold.is_some() => {
+                        member.suspect(then, suspicion.until);
+                    }
                     (None, Some(until)) if member.would_be_missed() => {
                         member.suspect(then, until);
                         change.held.push(name);
                     }
-                    (None, _) => {
+                    _ => {
                         member.lose(then, &settings.drain, now);
                         let lost =
                             if then.is_some() { &mut change.critical } else { &mut change.removed };

@@ -7,9 +7,9 @@ use figment::providers::Env;
 use serde_json::Value;
 
 use super::error::{KeyPath, Place, Problem, Problems, Step};
-use super::raw::Raw;
+use super::raw::{EndpointsFile, Raw};
 use super::source::FileSource;
-use super::{Config, schema, validate};
+use super::{Config, StaticEndpoint, schema, validate};
 
 /// Sections of the file; a variable whose name starts with another word is not ours, such as
 /// the OUTRIGGER_PORT that Kubernetes sets for a Service of that name.
@@ -41,6 +41,29 @@ pub fn load_defaults() -> Result<Loaded, Problems> {
     judge(None)
 }
 
+/// The endpoints that the text of a file of that name lists, judged like those of a `static` source.
+pub fn load_endpoints(name: &Path, text: &str) -> Result<Vec<StaticEndpoint>, Problems> {
+    let file = FileSource::parse(name, text).map_err(|problem| Problems(vec![problem]))?;
+    let problem = |path: &KeyPath, message: String| Problem {
+        place: file.place(path),
+        key: path.to_string(),
+        message,
+    };
+    let whole = |message: String| Problems(vec![problem(&KeyPath::default(), message)]);
+    let document: Value =
+        Figment::from(file.clone()).extract().map_err(|e| whole(e.to_string()))?;
+    let shape = schema::check::<EndpointsFile>(&document).map_err(whole)?;
+    let shape: Vec<_> =
+        shape.into_iter().map(|finding| problem(&finding.path, finding.message)).collect();
+    if !shape.is_empty() {
+        return Err(Problems(shape));
+    }
+    let raw: EndpointsFile = serde_json::from_value(document).map_err(|e| whole(e.to_string()))?;
+    validate::endpoints(&raw.endpoints).map_err(|faults| {
+        Problems(faults.into_iter().map(|(path, message)| problem(&path, message)).collect())
+    })
+}
+
 fn judge(file: Option<&FileSource>) -> Result<Loaded, Problems> {
     let place = |path: &KeyPath| match file {
         _ if is_set(&path.variable()) => Place::Environment(path.variable()),
@@ -53,7 +76,7 @@ fn judge(file: Option<&FileSource>) -> Result<Loaded, Problems> {
     };
 
     let mut document = merge(file).map_err(|e| whole(e.to_string()))?;
-    let shape = schema::check(&document).map_err(whole)?;
+    let shape = schema::check::<Raw>(&document).map_err(whole)?;
     // What has the wrong shape is taken out, so that the rest can be judged in the same run.
     for finding in &shape {
         remove(&mut document, &finding.path);

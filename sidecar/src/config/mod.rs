@@ -23,7 +23,7 @@ use std::time::Duration;
 pub use discovery::{Consul, ConsulAddress, ConsulName, ConsulService, Source, StaticEndpoint};
 pub use error::{Place, Problem, Problems};
 pub use health::{Expected, Health, HttpProbe, JsonCondition, Probe, UdpProbe};
-pub use load::{Loaded, load, load_defaults, load_text};
+pub use load::{Loaded, load, load_defaults, load_endpoints, load_text};
 pub use policies::{Affinity, AffinityBy, AffinityKey, Drain, Limits, OnLeaving, Outlier, Retry};
 pub use schema::schema;
 pub use units::DurationText;

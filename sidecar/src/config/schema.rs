@@ -7,6 +7,7 @@
 use jsonschema::ValidationError;
 use jsonschema::error::ValidationErrorKind as Kind;
 use jsonschema::paths::LocationSegment;
+use schemars::JsonSchema;
 use schemars::generate::SchemaSettings;
 use schemars::transform::{RecursiveTransform, Transform};
 use serde_json::Value;
@@ -17,11 +18,15 @@ use super::units::ACCEPTS;
 
 /// The schema of the configuration file (JSON Schema 2020-12).
 pub fn schema() -> Value {
+    schema_of::<Raw>()
+}
+
+fn schema_of<T: JsonSchema>() -> Value {
     let settings = SchemaSettings::draft2020_12()
         .for_deserialize()
         .with(|settings| settings.inline_subschemas = true)
         .with_transform(RecursiveTransform(NoNull));
-    let mut schema = settings.into_generator().into_root_schema_for::<Raw>();
+    let mut schema = settings.into_generator().into_root_schema_for::<T>();
     schema.insert("title".into(), "Outrigger".into());
     schema.to_value()
 }
@@ -61,9 +66,9 @@ pub(super) struct Finding {
     pub(super) message: String,
 }
 
-/// Everything about `document` that the schema does not allow.
-pub(super) fn check(document: &Value) -> Result<Vec<Finding>, String> {
-    let schema = schema();
+/// Everything about `document` that the schema of `T` does not allow.
+pub(super) fn check<T: JsonSchema>(document: &Value) -> Result<Vec<Finding>, String> {
+    let schema = schema_of::<T>();
     let validator = jsonschema::validator_for(&schema).map_err(|e| e.to_string())?;
     Ok(validator.iter_errors(document).flat_map(|error| findings(&error, &schema)).collect())
 }

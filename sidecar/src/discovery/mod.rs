@@ -7,7 +7,9 @@ mod consul;
 mod dns;
 mod file;
 mod filter;
+pub mod store;
 
+use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
@@ -15,7 +17,7 @@ use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 use crate::cluster::{Answer, Cluster, Endpoint, Event, FleetWrite, WEIGHT_ONE};
-use crate::config::{Config, Source, StaticEndpoint};
+use crate::config::{self, Config, Source, StaticEndpoint};
 use crate::net::backoff::Backoff;
 use crate::net::tls::TlsError;
 use consul::Consul;
@@ -80,6 +82,13 @@ impl Sources {
                 }
             }
         }
+    }
+
+    /// What is remembered of a cluster from an earlier life, as far as it may be used.
+    pub fn recall(&self, dir: &Path, settings: &config::Cluster) -> Option<store::Recalled> {
+        let mut recalled = store::recall(dir, settings)?;
+        recalled.endpoints = self.filter.sift(recalled.endpoints).0;
+        (!recalled.endpoints.is_empty()).then_some(recalled)
     }
 
     /// Obeys orders for the whole fleet, where there may be any, for as long as the sidecar runs.

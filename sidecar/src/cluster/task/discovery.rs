@@ -42,8 +42,9 @@ impl ClusterTask {
         // A clock that was ahead makes nothing fresh for longer.
         let age = saved_at.elapsed().unwrap_or_default();
         let Some(left) = max_stale.checked_sub(age) else { return };
-        let until = Instant::now().checked_add(left);
-        self.sources.remember(source, saved_at, endpoints, until);
+        let now = Instant::now();
+        self.sources.remember(source, saved_at, endpoints, now.checked_add(left));
+        self.sources_due = self.sources.next_change(now);
     }
 
     pub(super) fn discovered(&mut self, answer: Answer, now: Instant) {

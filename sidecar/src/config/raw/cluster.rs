@@ -136,6 +136,13 @@ pub enum SourceKind {
     Consul,
 }
 
+/// What the file of a `file` source holds.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct EndpointsFile {
+    pub endpoints: Vec<StaticEndpoint>,
+}
+
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct StaticEndpoint {

@@ -20,7 +20,10 @@ use ipnet::IpNet;
 use super::error::KeyPath;
 use super::raw::{self, Raw};
 use super::units::{AddressText, DurationText, PathText, PercentText, TimeoutText};
-use super::{AddressFilter, Admin, AffinitySecret, Cluster, Config, Dns, Log, Runtime, Source};
+use super::{
+    AddressFilter, Admin, AffinitySecret, Cluster, Config, Dns, Log, Runtime, Source,
+    StaticEndpoint,
+};
 use crate::net::Address;
 
 /// Answers of DNS are not asked for more often than this.
@@ -62,6 +65,13 @@ pub(super) fn validate(raw: &Raw) -> Result<Config, Vec<Fault>> {
         }),
         _ => Err(judge.faults),
     }
+}
+
+/// The meaning of a list of endpoints, or all that is wrong with it.
+pub(super) fn endpoints(raw: &[raw::StaticEndpoint]) -> Result<Vec<StaticEndpoint>, Vec<Fault>> {
+    let mut judge = Judge { faults: Vec::new() };
+    let endpoints = judge.endpoints(raw, &KeyPath::default().key("endpoints"));
+    endpoints.ok_or(judge.faults)
 }
 
 /// Collects faults; a function that answers `None` has left at least one.
