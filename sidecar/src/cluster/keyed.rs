@@ -1,4 +1,4 @@
-//! Where hashed keys lead: a table over all members, whether they may be used or not.
+//! Where hashed keys lead: a table over all members of a tier, whether they may be used or not.
 //!
 //! It is made of names and assigned weights only, so that neither probes nor slow starts nor
 //! drains rebuild it: whoever may not be used is passed over at the pick, and only its keys move.
@@ -18,23 +18,59 @@ const BUILD_EVERY: Duration = Duration::from_millis(100);
 /// later ones will.
 const FEW: usize = 100;
 
+/// A table for each tier that takes traffic.
 #[derive(Debug)]
-pub struct Keyed {
+pub struct Keyed(Box<[Tier]>);
+
+#[derive(Debug)]
+pub(super) struct Tier {
+    tier: u16,
     pub(super) table: Table,
     /// The backends by their place in the table.
     pub(super) ids: Box<[u64]>,
     members: Members,
 }
 
-/// What a table is made of: the id, the key and the assigned weight of each member of the lowest
-/// tier, in the order of keys.
+impl Keyed {
+    /// The table of a tier; until it is built, the one that there is.
+    pub(super) fn of(&self, tier: u16) -> Option<&Tier> {
+        self.0.iter().find(|table| table.tier == tier).or(self.0.first())
+    }
+
+    fn is_of(&self, wanted: &Wanted) -> bool {
+        let members = self.0.iter().map(|table| (table.tier, &table.members));
+        members.eq(wanted.0.iter().map(|(tier, members)| (*tier, members)))
+    }
+}
+
+/// What the tables are to be made of.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Wanted(Vec<(u16, Members)>);
+
+impl Wanted {
+    /// One table for all tiers would send keys to backends that are to be used only when others
+    /// are gone: tables are of the tiers that take the traffic.
+    fn of(entries: &[Entry], candidates: &Candidates) -> Self {
+        Self(candidates.tiers().map(|tier| (tier, Members::of(entries, tier))).collect())
+    }
+
+    /// Takes milliseconds, with many members more: not for a thread that others wait for.
+    pub(super) fn build(self) -> Keyed {
+        Keyed(self.0.into_iter().map(|(tier, members)| members.build(tier)).collect())
+    }
+
+    fn is_small(&self) -> bool {
+        self.0.iter().map(|(_, members)| members.0.len()).sum::<usize>() <= FEW
+    }
+}
+
+/// What a table is made of: the id, the key and the assigned weight of each member of a tier, in the
+/// order of keys.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(super) struct Members(Vec<(u64, u64, u32)>);
+struct Members(Vec<(u64, u64, u32)>);
 
 impl Members {
-    /// One table for all tiers would send keys to backends that are to be used only when others
-    /// are gone: the table is of the tier that takes the traffic.
-    pub(super) fn of(entries: &[Entry], tier: u16) -> Self {
+    fn of(entries: &[Entry], tier: u16) -> Self {
         let in_tier = |entry: &&Entry| entry.backend.endpoint.priority == tier;
         let member = |entry: &Entry| {
             let backend = &entry.backend;
@@ -45,11 +81,10 @@ impl Members {
         Self(members)
     }
 
-    /// Takes milliseconds, with many members more: not for a thread that others wait for.
-    pub(super) fn build(self) -> Keyed {
+    fn build(self, tier: u16) -> Tier {
         let members: Vec<_> = self.0.iter().map(|(_, key, weight)| (*key, *weight)).collect();
         let ids = self.0.iter().map(|(id, ..)| *id).collect();
-        Keyed { table: Table::new(&members), ids, members: self }
+        Tier { tier, table: Table::new(&members), ids, members: self }
     }
 }
 
@@ -59,7 +94,7 @@ pub(super) struct Tables {
     /// Whether keys are hashed at all.
     used: bool,
     current: Option<Arc<Keyed>>,
-    wanted: Option<Members>,
+    wanted: Option<Wanted>,
     building: bool,
     begun: Option<Instant>,
 }
@@ -79,17 +114,19 @@ impl Tables {
             return;
         }
         // Without candidates nobody asks, and the table of before may soon be right again.
-        let Some(first) = candidates.indices.first() else { return };
-        let members = Members::of(entries, entries[*first].backend.endpoint.priority);
+        if candidates.indices.is_empty() {
+            return;
+        }
+        let wanted = Wanted::of(entries, candidates);
         match &self.current {
-            Some(current) if current.members == members => self.wanted = None,
-            None if members.0.len() <= FEW => self.current = Some(Arc::new(members.build())),
-            _ => self.wanted = Some(members),
+            Some(current) if current.is_of(&wanted) => self.wanted = None,
+            None if wanted.is_small() => self.current = Some(Arc::new(wanted.build())),
+            _ => self.wanted = Some(wanted),
         }
     }
 
     /// What a table is to be made of now.
-    pub(super) fn wanted(&mut self, now: Instant) -> Option<Members> {
+    pub(super) fn wanted(&mut self, now: Instant) -> Option<Wanted> {
         let soon = self.begun.is_some_and(|begun| now < begun + BUILD_EVERY);
         if self.building || soon || self.wanted.is_none() {
             return None;

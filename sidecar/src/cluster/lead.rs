@@ -1,7 +1,7 @@
 //! Where the key of a request leads.
 
 use super::pick::Wish;
-use super::{Cluster, Snapshot};
+use super::{Cluster, Entry, Snapshot};
 use crate::balancer::{Bound, hash};
 
 /// What keeps a client at a backend.
@@ -59,7 +59,9 @@ impl Lead {
     }
 
     fn hashed(cluster: &Cluster, snapshot: &Snapshot, hash: u64, wish: &Wish<'_>) -> Self {
-        let Some(keyed) = &snapshot.keyed else { return Self::Nowhere };
+        let tier = snapshot.candidates.tier_of(hash);
+        let keyed = snapshot.keyed.as_ref().zip(tier).and_then(|(keyed, tier)| keyed.of(tier));
+        let Some(keyed) = keyed else { return Self::Nowhere };
         let Some(first) = keyed.table.lookup(hash) else { return Self::Nowhere };
         let place = |member: usize| snapshot.find(keyed.ids[member]);
         let usable = |member: usize| {
@@ -72,7 +74,7 @@ impl Lead {
                 let load = |member: usize| {
                     place(member).map_or(0, |place| snapshot.entries[place].backend.in_flight())
                 };
-                keyed.table.pick_bounded(hash, usable, load, bound(snapshot, percent))
+                keyed.table.pick_bounded(hash, usable, load, bound(snapshot, tier, percent))
             }
         };
         match (member, member.and_then(place)) {
@@ -82,13 +84,14 @@ impl Lead {
     }
 }
 
-/// How much of all the load one backend may have.
-fn bound(snapshot: &Snapshot, percent: u16) -> Bound {
-    let backends = || snapshot.candidates.indices.iter().map(|i| &snapshot.entries[*i].backend);
+/// How much of all the load of its tier one backend may have.
+fn bound(snapshot: &Snapshot, tier: Option<u16>, percent: u16) -> Bound {
+    let entries = || snapshot.candidates.indices.iter().map(|i| &snapshot.entries[*i]);
+    let of_tier = |entry: &&Entry| tier == Some(entry.backend.endpoint.priority);
     Bound {
-        total_load: backends().map(|backend| u64::from(backend.in_flight())).sum(),
+        total_load: entries().filter(of_tier).map(|e| u64::from(e.backend.in_flight())).sum(),
         // Whose weight is 0 counts as 1 in a table.
-        total_weight: backends().map(|backend| u64::from(backend.endpoint.weight.max(1))).sum(),
+        total_weight: entries().filter(of_tier).map(|e| u64::from(e.assigned.max(1))).sum(),
         factor_percent: u32::from(percent),
     }
 }

@@ -31,6 +31,7 @@ mod snapshot;
 mod sources;
 mod stall;
 mod task;
+mod tiers;
 
 use std::sync::Arc;
 use std::time::Duration;

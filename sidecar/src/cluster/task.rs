@@ -224,6 +224,7 @@ impl ClusterTask {
             self.members.iter().map(|member| member.entry(settings, now)).collect();
         let rules = Rules {
             panic_threshold: settings.panic_threshold,
+            tier_spill: settings.tier_spill,
             probes_awaited: now < self.pending_until,
         };
         let candidates = Candidates::choose(&entries, rules);

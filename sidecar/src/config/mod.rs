@@ -151,6 +151,8 @@ pub struct Cluster {
     pub host: HostPolicy,
     /// 0..=100; 0 turns panic off.
     pub panic_threshold: u8,
+    /// Whether a tier that is short of eligible backends shares its traffic with the next.
+    pub tier_spill: bool,
     /// `None`: what discovery takes away goes at once, however much it is.
     pub removal_hold: Option<Duration>,
     /// At least one; the first that has an answer is used.

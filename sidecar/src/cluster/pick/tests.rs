@@ -96,7 +96,9 @@ async fn one_of_ten_that_leaves_takes_hardly_more_than_its_keys_along() {
         for done in [false, true] {
             let is_so = |snapshot: &Snapshot| match done {
                 false => snapshot.candidates.indices.len() == 9,
-                true => snapshot.keyed.as_ref().is_some_and(|keyed| keyed.ids.len() == 9),
+                true => {
+                    snapshot.keyed.as_ref().is_some_and(|keyed| keyed.of(0).unwrap().ids.len() == 9)
+                }
             };
             let mut version = cluster.version();
             let awaited = version.wait_for(|_| is_so(&cluster.snapshot()));

@@ -6,6 +6,7 @@ mod keyed;
 mod leaving;
 mod measured;
 mod picked;
+mod spilling;
 
 use super::*;
 use crate::cluster::fixture::{self, discovered};

@@ -22,6 +22,10 @@ pub struct Cluster {
     /// do.
     #[serde(default = "half")]
     pub panic_threshold: PercentText,
+    /// Whether a tier shares its traffic with the next when less than five sevenths of it are
+    /// eligible; by default the lowest one with anybody eligible takes all.
+    #[serde(default)]
+    pub tier_spill: bool,
     /// One update that takes more than half of three or more backends away, or the last, is not
     /// believed at once: they stay for so long while they pass their checks. `disabled`: it is.
     #[serde(default = "minute")]

@@ -59,6 +59,7 @@ impl Judge {
             policy: raw.policy,
             host: host?,
             panic_threshold: panic_threshold?,
+            tier_spill: raw.tier_spill,
             removal_hold: removal_hold?,
             sources: sources?,
             health: health?,

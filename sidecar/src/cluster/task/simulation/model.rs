@@ -214,7 +214,8 @@ impl Model {
 
     pub(super) fn choice(&self, now: Instant) -> Choice {
         let facts: Vec<_> = self.present().map(Peer::facts).collect();
-        rules::choose(&facts, self.settings.panic_threshold, now < self.verdicts_until)
+        let awaited = now < self.verdicts_until;
+        rules::choose(&facts, self.settings.panic_threshold, awaited, self.settings.tier_spill)
     }
 
     /// Whether this one may be ejected, were it in use.

@@ -39,7 +39,12 @@ impl Choice {
 }
 
 /// `all` in the order of ports. `verdicts_awaited`: the sidecar has just started.
-pub(super) fn choose(all: &[Facts], panic_threshold: u8, verdicts_awaited: bool) -> Choice {
+pub(super) fn choose(
+    all: &[Facts],
+    panic_threshold: u8,
+    verdicts_awaited: bool,
+    spill: bool,
+) -> Choice {
     let staying: Vec<&Facts> =
         all.iter().filter(|facts| facts.standing != Standing::Draining).collect();
     let mut tiers: Vec<u16> = staying.iter().map(|facts| facts.tier).collect();
@@ -49,6 +54,10 @@ pub(super) fn choose(all: &[Facts], panic_threshold: u8, verdicts_awaited: bool)
         let wanted = |f: &&Facts| f.tier == tier && standings.contains(&f.standing);
         staying.iter().copied().filter(wanted).collect()
     };
+
+    if spill && staying.iter().any(|facts| facts.standing == Standing::Ready) {
+        return spilt(&staying, panic_threshold);
+    }
 
     // The lowest tier with an eligible backend takes all; with too few of them its ejected ones
     // are used again.
@@ -86,4 +95,44 @@ pub(super) fn choose(all: &[Facts], panic_threshold: u8, verdicts_awaited: bool)
         }
     }
     Choice::default()
+}
+
+/// Each tier takes what it can, 1.4 times the share of it that is eligible, until all is taken.
+fn spilt(staying: &[&Facts], panic_threshold: u8) -> Choice {
+    let shares = shares(staying);
+    let taken: f64 = shares.iter().map(|(_, share, _)| share).sum();
+    let (mut choice, short) = (Choice::default(), taken < 1.0 - 1e-9);
+    for (tier, _, eligible) in shares {
+        let panic = short && eligible < f64::from(panic_threshold) / 100.0;
+        let of_tier = staying.iter().copied().filter(|facts| facts.tier == tier);
+        let used = of_tier.filter(|facts| match facts.standing {
+            Standing::Ready => true,
+            Standing::Ejected => panic,
+            _ => false,
+        });
+        let used: Vec<&Facts> = used.collect();
+        choice.panic |= used.iter().any(|facts| facts.standing == Standing::Ejected);
+        choice.candidates.extend(Choice::of(used, false).candidates);
+    }
+    choice.candidates.sort_unstable();
+    choice
+}
+
+/// The tiers that take traffic, how much of it, and which share of each is eligible.
+pub(super) fn shares(staying: &[&Facts]) -> Vec<(u16, f64, f64)> {
+    let mut tiers: Vec<u16> = staying.iter().map(|facts| facts.tier).collect();
+    tiers.sort_unstable();
+    tiers.dedup();
+    let (mut left, mut shares) = (1.0, Vec::new());
+    for tier in tiers {
+        let members = staying.iter().filter(|facts| facts.tier == tier);
+        let ready = members.clone().filter(|facts| facts.standing == Standing::Ready).count();
+        let eligible = ready as f64 / members.count() as f64;
+        let share = (eligible * 1.4).min(left);
+        left -= share;
+        if share > 1e-9 {
+            shares.push((tier, share, eligible));
+        }
+    }
+    shares
 }

@@ -16,7 +16,10 @@ fn defaults() -> config::Cluster {
 }
 
 pub(super) fn settings(rng: &mut fastrand::Rng) -> config::Cluster {
+    let affinity = affinity(rng);
     config::Cluster {
+        // The parts of keys that tiers have are tested elsewhere.
+        tier_spill: !affinity.hashes() && rng.u8(..3) == 0,
         policy: one_of(
             rng,
             [Policy::RoundRobin, Policy::LeastRequest, Policy::PeakEwma, Policy::Random],
@@ -26,7 +29,7 @@ pub(super) fn settings(rng: &mut fastrand::Rng) -> config::Cluster {
         health: rng.bool().then(|| health(rng)),
         outlier: (rng.u8(..5) > 0).then(|| outlier(rng)),
         drain: drain(rng),
-        affinity: affinity(rng),
+        affinity,
         limits: limits(rng),
         slow_start: (rng.u8(..5) < 2).then(|| millis(rng, 500, 20_000)),
         retry: Retry {

@@ -4,7 +4,7 @@ use tokio::time::{Duration, Instant};
 
 use super::model::Model;
 use super::peer::Peer;
-use super::rules::{Choice, Standing};
+use super::rules::{self, Choice, Standing};
 use super::world::World;
 use crate::cluster::fixture::port;
 use crate::cluster::{Cut, Entry, Snapshot};
@@ -88,9 +88,32 @@ impl World {
                 "{port}: {weight}, not {expected}"
             );
         }
+        if self.model.settings.tier_spill {
+            return self.judge_shares(snapshot);
+        }
         for (at, place) in snapshot.candidates.indices.iter().enumerate() {
             let weight = snapshot.entries[*place].weight.max(1);
             assert_eq!(snapshot.candidates.weights.get(at), weight);
+        }
+    }
+}
+
+impl World {
+    /// The weights of each tier add up to its share.
+    fn judge_shares(&self, snapshot: &Snapshot) {
+        let facts: Vec<_> = self.model.present().map(Peer::facts).collect();
+        let staying: Vec<_> = facts.iter().filter(|f| f.standing != Standing::Draining).collect();
+        let shares = rules::shares(&staying);
+        let taken: f64 = shares.iter().map(|(_, share, _)| share).sum();
+        let weights = &snapshot.candidates.weights;
+        let total = weights.total() as f64;
+        for (tier, share, _) in shares {
+            let of_tier =
+                |place: &usize| snapshot.entries[*place].backend.endpoint.priority == tier;
+            let places = snapshot.candidates.indices.iter().enumerate();
+            let own = places.filter(|(_, place)| of_tier(place)).map(|(at, _)| weights.get(at));
+            let own = own.map(f64::from).sum::<f64>() / total;
+            assert!((own - share / taken).abs() < 0.01, "tier {tier}: {own}, not {share}/{taken}");
         }
     }
 }
