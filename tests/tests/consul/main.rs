@@ -3,3 +3,6 @@
 mod changes;
 mod faults;
 mod fleet;
+mod leader;
+mod tls;
+mod watchers;
