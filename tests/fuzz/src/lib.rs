@@ -15,7 +15,7 @@ pub mod cluster {
     #[allow(dead_code)]
     mod endpoint;
 
-    pub use endpoint::{Endpoint, MAX_ENDPOINTS, WEIGHT_ONE};
+    pub use endpoint::{Endpoint, MAX_ENDPOINTS, Reported, WEIGHT_ONE};
 
     pub mod affinity {
         pub mod keyring;
@@ -23,6 +23,15 @@ pub mod cluster {
 
         pub use keyring::Tags;
     }
+}
+
+#[path = "../../../sidecar/src/config"]
+pub mod config {
+    // What else a configuration says of sources is not looked at here.
+    #[allow(dead_code)]
+    mod discovery;
+
+    pub use discovery::{ConsulName, ConsulService};
 }
 
 #[path = "../../../sidecar/src/net"]
@@ -35,6 +44,35 @@ pub mod net {
 
 #[path = "../../../sidecar/src/discovery"]
 pub mod discovery {
+    pub mod consul {
+        pub mod instances;
+
+        use crate::cluster::Endpoint;
+        use crate::config::ConsulService;
+
+        mod client {
+            /// Of the reasons why there is no answer, the one that an answer can give.
+            pub enum ConsulError {
+                Broken(String),
+            }
+        }
+
+        /// The endpoints that an answer comes to for this service, if it is one, and how many
+        /// instances it has that can be used.
+        pub fn read(bytes: &[u8], service: &ConsulService) -> Option<(Vec<Endpoint>, usize)> {
+            let instances = match instances::parse(&service.name, bytes) {
+                Ok(instances) => instances,
+                Err(client::ConsulError::Broken(why)) => {
+                    assert!(!why.is_empty());
+                    return None;
+                }
+            };
+            assert_eq!(instances.skipped > 0, instances.why.is_some());
+            let endpoints = instances.list.iter().filter_map(|i| i.endpoint(service)).collect();
+            Some((endpoints, instances.list.len()))
+        }
+    }
+
     pub mod dns {
         pub mod answer;
         pub mod srv;
