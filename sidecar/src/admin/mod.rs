@@ -196,7 +196,8 @@ async fn metrics(admin: &Arc<Admin>) -> Reply {
     // Rendering takes long enough with many backends to hold up what else this thread does.
     let rendered = tokio::task::spawn_blocking(move || {
         admin.clusters.iter().for_each(|cluster| cluster.report());
-        admin.metrics.render()
+        let rows: Vec<_> = admin.clusters.iter().flat_map(|cluster| cluster.rows()).collect();
+        admin.metrics.render(&rows)
     });
     match rendered.await {
         Ok(page) => text(StatusCode::OK, "text/plain; version=0.0.4; charset=utf-8", page),

@@ -178,7 +178,7 @@ fn print(text: &str) -> Result<(), Failure> {
     reaches_reader(text).map(drop)
 }
 
-/// As [`print`]; false when the reader has gone, so that more is of no use.
+/// As [`print()`]; false when the reader has gone, so that more is of no use.
 fn reaches_reader(text: &str) -> Result<bool, Failure> {
     use std::io::Write;
     match std::io::stdout().write_all(text.as_bytes()) {

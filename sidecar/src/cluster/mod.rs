@@ -61,7 +61,7 @@ use backend::Shared;
 use outcomes::Alarm;
 
 use crate::config::{self, AffinityKey, Source};
-use crate::telemetry::metrics::{ClusterMetrics, Metrics, STATES};
+use crate::telemetry::metrics::{BackendRow, ClusterMetrics, Metrics};
 
 /// Events that wait for the task of a cluster. Senders wait when it is full, except those that
 /// have a later chance to say the same.
@@ -161,15 +161,18 @@ impl Cluster {
         self.metrics.panic.set(f64::from(u8::from(snapshot.candidates.panic)));
         let stale = snapshot.stale_since.and_then(|since| since.elapsed().ok());
         self.metrics.stale.set(stale.unwrap_or_default().as_secs_f64());
-        for entry in &snapshot.entries {
-            let backend = &entry.backend;
-            let metrics = backend.metrics();
-            for (name, gauge) in STATES.iter().zip(&metrics.states) {
-                gauge.set(f64::from(u8::from(*name == entry.state().name())));
-            }
-            metrics.weight.set(f64::from(entry.weight) / f64::from(WEIGHT_ONE));
-            metrics.in_flight.set(f64::from(backend.in_flight()));
-            metrics.connections_active.set(f64::from(backend.connections()));
-        }
+    }
+
+    /// What the gauges of its backends say.
+    pub fn rows(&self) -> Vec<BackendRow> {
+        let row = |entry: &Entry| {
+            let state = entry.state().name();
+            let mut row = BackendRow::new(self.name(), &entry.backend.name, state);
+            row.weight = f64::from(entry.weight) / f64::from(WEIGHT_ONE);
+            row.in_flight = entry.backend.in_flight();
+            row.connections = entry.backend.connections();
+            row
+        };
+        self.snapshot().entries.iter().map(row).collect()
     }
 }

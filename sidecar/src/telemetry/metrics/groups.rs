@@ -6,7 +6,7 @@ use metrics::{Counter, Gauge, Histogram};
 
 use super::names::{
     AFFINITIES, AffinityResult, DRAINS, DrainResult, EJECTIONS, EjectionReason, OUTCOMES, Outcome,
-    REASONS, STATES, UPDATES, Update,
+    REASONS, UPDATES, Update,
 };
 use super::{Group, Metrics, counter};
 
@@ -132,15 +132,11 @@ impl Group for ClusterMetrics {
     }
 }
 
+/// What is counted of a backend; its gauges are [`BackendRow`](super::BackendRow)s.
 #[derive(Debug)]
 pub struct BackendMetrics {
     pub(super) outcomes: [Counter; OUTCOMES.len()],
-    /// In the order of [`STATES`].
-    pub states: [Gauge; STATES.len()],
     pub connections: Counter,
-    pub connections_active: Gauge,
-    pub in_flight: Gauge,
-    pub weight: Gauge,
 }
 
 impl BackendMetrics {
@@ -159,18 +155,5 @@ impl Group for BackendMetrics {
     fn touch(&self) {
         self.outcomes.iter().for_each(|counter| counter.increment(0));
         self.connections.increment(0);
-        self.states.iter().for_each(|gauge| gauge.increment(0.0));
-        [&self.connections_active, &self.in_flight, &self.weight]
-            .into_iter()
-            .for_each(|gauge| gauge.increment(0.0));
-    }
-}
-
-/// Until its series go, a backend that is gone is in no state.
-impl Drop for BackendMetrics {
-    fn drop(&mut self) {
-        self.states.iter().for_each(|gauge| gauge.set(0.0));
-        self.in_flight.set(0.0);
-        self.weight.set(0.0);
     }
 }

@@ -7,6 +7,7 @@
 //! handles is touched by [`Metrics::upkeep`]; a group dies with the listener, cluster or backend
 //! that owns it.
 
+mod backends;
 mod groups;
 mod names;
 
@@ -20,6 +21,7 @@ use metrics_exporter_prometheus::{
 use metrics_process::Collector;
 use metrics_util::MetricKindMask;
 
+pub use backends::BackendRow;
 pub use groups::{BackendMetrics, ClusterMetrics, ListenerMetrics, RouteMetrics};
 use names::{AFFINITIES, BUILD_INFO, DRAINS, DURATIONS, EJECTIONS, OUTCOMES, UPDATES};
 pub use names::{
@@ -77,11 +79,13 @@ impl Metrics {
         Ok(Arc::new(Self { recorder, handle, process, groups: Mutex::default(), build_info }))
     }
 
-    /// The exposition text. Takes time in proportion to the series: not for a thread that others
-    /// wait for.
-    pub fn render(&self) -> String {
+    /// The exposition text, with the gauges of these backends. Takes time in proportion to the series:
+    /// not for a thread that others wait for.
+    pub fn render(&self, backends: &[BackendRow]) -> String {
         metrics::with_local_recorder(&self.recorder, || self.process.collect());
-        self.handle.render()
+        let mut page = self.handle.render();
+        backends::write(&mut page, backends);
+        page
     }
 
     /// Folds the samples of histograms into their buckets; to be called about every second, or
@@ -101,7 +105,7 @@ impl Metrics {
             None => false,
         });
         // Idle series are dropped only by rendering.
-        drop(self.render());
+        drop(self.render(&[]));
     }
 
     fn groups(&self) -> std::sync::MutexGuard<'_, Vec<Weak<dyn Group>>> {
@@ -206,21 +210,9 @@ impl Metrics {
                 [("outrigger_cluster", cluster), ("backend", backend), ("outcome", outcome)];
             counter(&self.recorder, "outrigger_outcomes_total", &labels)
         });
-        let states = STATES.map(|state| {
-            let labels = [("outrigger_cluster", cluster), ("backend", backend), ("state", state)];
-            gauge(&self.recorder, "outrigger_backend_state", &labels)
-        });
         self.add(BackendMetrics {
             outcomes,
-            states,
             connections: counter(&self.recorder, "outrigger_upstream_connections_total", &own),
-            connections_active: gauge(
-                &self.recorder,
-                "outrigger_upstream_connections_active",
-                &own,
-            ),
-            in_flight: gauge(&self.recorder, "outrigger_in_flight", &own),
-            weight: gauge(&self.recorder, "outrigger_backend_weight", &own),
         })
     }
 }

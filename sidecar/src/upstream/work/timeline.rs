@@ -30,7 +30,7 @@ impl World {
         tokio::spawn(task.run());
         let picker = Picker::new(Arc::clone(&cluster), fastrand::Rng::with_seed(1));
         let first = Arc::clone(&cluster.snapshot().entries[0].backend);
-        let counted = Box::new(move || metrics.render());
+        let counted = Box::new(move || metrics.render(&[]));
         Self { cluster, picker, works: Rc::default(), first, start: Instant::now(), counted }
     }
 
