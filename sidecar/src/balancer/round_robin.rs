@@ -12,8 +12,8 @@ use std::collections::{BinaryHeap, HashMap};
 
 use super::Weights;
 
-/// Ticks between two picks of a candidate of weight 1. Large against every weight (at most
-/// 65535 × 256, below 2^24), so that the rounding of `PERIOD / w` does not show in the shares.
+/// Ticks between two picks of a candidate of weight 1. Large against every weight (at most 2^28,
+/// where tiers share the traffic), so that the rounding of `PERIOD / w` does not show in the shares.
 const PERIOD: u64 = 1 << 40;
 /// When time has come this far it starts again: a busy sidecar gets here within days.
 const RESTART: u64 = 1 << 62;

@@ -6,7 +6,12 @@ pub struct Weights {
     weights: Box<[u32]>,
     /// `sums[i]` is the sum of `weights[..=i]`, in 64 bits so that no set overflows it.
     sums: Box<[u64]>,
+    /// The group of each, where there are several; empty otherwise.
+    groups: Box<[u16]>,
 }
+
+/// How often a second of the same group is looked for; without one, the first has no rival.
+const LOOKS: usize = 8;
 
 impl Weights {
     /// A weight of 0 counts as 1: who must not be picked is not in the set.
@@ -19,7 +24,16 @@ impl Weights {
                 Some(*sum)
             })
             .collect();
-        Self { weights, sums }
+        Self { weights, sums, groups: Box::default() }
+    }
+
+    /// Candidates of several groups, each of which is to get the share that its weights add up to: a
+    /// candidate has rivals in its own group only, or those with less to do in another group would
+    /// take from it.
+    pub fn grouped(weights: impl IntoIterator<Item = (u32, u16)>) -> Self {
+        let (weights, groups): (Vec<u32>, Vec<u16>) = weights.into_iter().unzip();
+        let one = groups.windows(2).all(|pair| pair[0] == pair[1]);
+        Self { groups: if one { Box::default() } else { groups.into() }, ..Self::new(weights) }
     }
 
     pub fn len(&self) -> usize {
@@ -44,8 +58,18 @@ impl Weights {
         Some(self.at(point))
     }
 
-    /// As `draw`, but another than `not`; `None` when there is no other.
+    /// As `draw`, but another than `not`, of its group; `None` when there is no other.
     pub(super) fn draw_other(&self, not: usize, rng: &mut fastrand::Rng) -> Option<usize> {
+        if self.groups.is_empty() {
+            return self.draw_any_other(not, rng);
+        }
+        let group = self.groups.get(not)?;
+        (0..LOOKS)
+            .filter_map(|_| self.draw_any_other(not, rng))
+            .find(|other| self.groups.get(*other) == Some(group))
+    }
+
+    fn draw_any_other(&self, not: usize, rng: &mut fastrand::Rng) -> Option<usize> {
         let own = u64::from(*self.weights.get(not)?);
         let others = self.total() - own;
         let point = (others > 0).then(|| rng.u64(..others))?;

@@ -82,7 +82,11 @@ impl Candidates {
         Self {
             indices: weighted.iter().map(|(place, _)| *place).collect(),
             ids: weighted.iter().map(|(place, _)| entries[*place].backend.id).collect(),
-            weights: Weights::new(weighted.iter().map(|(_, weight)| *weight)),
+            weights: Weights::grouped(
+                weighted
+                    .iter()
+                    .map(|(place, weight)| (*weight, entries[*place].backend.endpoint.priority)),
+            ),
             panic,
             eligible: entries.iter().filter(|entry| entry.is_eligible()).count(),
             trials: places(entries, trial).into(),

@@ -51,6 +51,33 @@ fn what_a_tier_cannot_take_spills_to_the_next_with_every_policy() {
     assert_eq!(first_tier(&f, |_| Key::None), 1.0);
 }
 
+/// With work in flight, too: who is idle in one tier is no reason to take from the other.
+#[test]
+fn shares_hold_with_work_in_flight() {
+    use crate::balancer::Policy;
+    for policy in [Policy::LeastRequest, Policy::PeakEwma] {
+        for apps in [2, 4, 8, 64] {
+            let f = failing(2, |settings| settings.policy = policy);
+            let mut picker = Picker::new(Arc::clone(&f.cluster), fastrand::Rng::with_seed(5));
+            let mut rng = fastrand::Rng::with_seed(6);
+            let (mut working, mut first) = (Vec::new(), 0);
+            let picks = 20_000;
+            for _ in 0..picks {
+                // Whose work ends is drawn, as if all took the same time.
+                if working.len() == apps {
+                    working.swap_remove(rng.usize(..apps));
+                }
+                let wish = Wish { key: Key::None, tried: &[], replayable: true, now: f.now };
+                let pick = picker.pick(wish, Backend::may_connect).unwrap();
+                first += u32::from(pick.backend.endpoint.priority == 0);
+                working.push(pick);
+            }
+            let share = f64::from(first) / f64::from(picks);
+            assert!((share - 0.7).abs() < 0.02, "{policy:?}, {apps} apps: {share}");
+        }
+    }
+}
+
 #[test]
 fn keys_are_shared_by_tiers_and_few_of_them_move() {
     let hashed = |settings: &mut config::Cluster| {
