@@ -49,9 +49,12 @@ async fn work_finishes_affinity_stays_and_the_rest_is_cut_at_the_timeout() {
     let cut = cut.await.unwrap();
     assert!(!cut.whole);
     assert_after(ordered, cut.at, secs(3), SPREAD);
-    // From then on it belongs elsewhere, and is told so.
-    let (from, set) = ask(web, "/mine", &cookie).await;
-    assert_eq!(from, b.name());
+    // From then on it belongs elsewhere, and is told so; the cluster looks every 100 ms.
+    let set = eventually("it belongs elsewhere", millis(300), || async {
+        let (from, set) = ask(web, "/mine", &cookie).await;
+        (from == b.name()).then_some(set)
+    })
+    .await;
     assert!(set.is_some_and(|set| set.starts_with("LB_SESSION_api=")));
 
     let tally = load.stop().await;

@@ -54,8 +54,12 @@ async fn watch(sidecar: &Sidecar, flapping: &str) -> Vec<(Instant, String)> {
 fn ejections(sidecar: &Sidecar, backend: &str) -> Vec<String> {
     let log = sidecar.process.log();
     let events = log.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
-    let ejected = events.filter(|e| e["message"] == "ejected" && e["backend"] == backend);
-    ejected.map(|event| event["length"].as_str().unwrap().to_owned()).collect()
+    let of_backend = events.filter(|event| event["backend"] == backend);
+    let length = |event: Value| {
+        let cause = event["message"].as_str()?.strip_prefix("ejected: ")?.to_owned();
+        Some(cause.rsplit_once(" for ")?.1.to_owned())
+    };
+    of_backend.filter_map(length).collect()
 }
 
 /// Each stay is as long as its ejection at least, and each ejection is longer than the last.
