@@ -1,4 +1,4 @@
-//! Kind has happened to clusters and their backends, and why: a ring for people who ask later.
+//! What has happened to clusters and their backends, and why: a ring for people who ask later.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -6,7 +6,7 @@ use std::time::SystemTime;
 
 use tokio::sync::watch;
 
-/// Kind is remembered of all clusters together; the oldest goes first.
+/// What is remembered of all clusters together; the oldest goes first.
 const CAPACITY: usize = 4_096;
 
 /// One change. Who reads them knows by the numbers if some were missed.
@@ -130,7 +130,7 @@ impl History {
         self.latest.subscribe()
     }
 
-    /// Kind has happened after the change of this number, of one cluster or of all.
+    /// What has happened after the change of this number, of one cluster or of all.
     pub fn since(&self, number: u64, cluster: Option<&str>) -> Vec<Happened> {
         let ring = self.ring();
         let first = ring.partition_point(|happened| happened.number <= number);

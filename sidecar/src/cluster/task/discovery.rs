@@ -1,4 +1,4 @@
-//! Kind sources say, and what is made of it.
+//! What sources say, and what is made of it.
 
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -30,7 +30,7 @@ impl ClusterTask {
         self.tick(now);
     }
 
-    /// Kind the source had said by then, in an earlier life: it serves until the source speaks,
+    /// What the source had said by then, in an earlier life: it serves until the source speaks,
     /// unless it becomes older than `max_stale` before.
     pub fn remember(
         &mut self,
@@ -102,7 +102,7 @@ impl ClusterTask {
                 // Another source is no update of the one before.
                 self.take_over(chosen, None, at, now);
             }
-            // Kind was remembered has become too old.
+            // What was remembered has become too old.
             (None, Some(_)) => {
                 self.note(None, Kind::Source, "what was remembered is too old".into());
                 self.used = None;

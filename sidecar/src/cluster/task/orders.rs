@@ -1,4 +1,4 @@
-//! Kind is ordered: of this sidecar, and of the whole fleet.
+//! What is ordered: of this sidecar, and of the whole fleet.
 
 use std::collections::HashMap;
 

@@ -1,4 +1,4 @@
-//! Kind is looked at again and again: measurements that nobody sends.
+//! What is looked at again and again: measurements that nobody sends.
 
 use std::sync::Arc;
 use std::time::Duration;
