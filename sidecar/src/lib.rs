@@ -13,6 +13,7 @@ pub mod cli;
 pub mod cluster;
 pub mod config;
 pub mod discovery;
+pub mod disk;
 pub mod health;
 pub mod net;
 pub mod proxy;

@@ -5,13 +5,14 @@
 //! is made once and kept in `runtime.state_dir`.
 
 use std::fmt::{self, Display};
-use std::fs::{self, DirBuilder, File, OpenOptions};
-use std::io::{self, ErrorKind, Read, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
+use std::fs::{self, File};
+use std::io::{self, ErrorKind, Read};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use crate::cluster::affinity::{Keyring, keyring};
 use crate::config::Config;
+use crate::disk::Draft;
 
 /// What the file in the state directory is called.
 const FILE: &str = "affinity.secret";
@@ -121,33 +122,14 @@ fn parse(path: &Path, text: &[u8]) -> Result<Keyring, StateError> {
     })
 }
 
-/// Makes the file, unless somebody else does at the same time. It is written under another name
-/// and gets its own when it is whole and on disk: `link` gives a name to one file only, so that
-/// whoever comes second sees it taken and uses the first one's.
+/// Makes the file, unless somebody else does at the same time: then that one's is used.
 fn create(path: &Path) -> Result<(), StateError> {
-    let dir = path.parent().unwrap_or(Path::new("."));
-    let made = DirBuilder::new().recursive(true).mode(0o700).create(dir);
-    made.map_err(|e| failed(dir, format!("cannot be made: {e}")))?;
-    let draft = dir.join(format!(".{FILE}.{:032x}", random()?));
-    let text = random_secret()?;
-    let linked = write_draft(&draft, &text).and_then(|()| fs::hard_link(&draft, path));
-    // The draft has had its use, or never had any; one that stays does no harm.
-    let _ = fs::remove_file(&draft);
-    match linked {
-        Err(e) if e.kind() != ErrorKind::AlreadyExists => {
-            Err(failed(path, format!("cannot be made: {e}")))
-        }
-        // The name is on disk when its directory is.
-        _ => File::open(dir)
-            .and_then(|dir| dir.sync_all())
-            .map_err(|e| failed(dir, format!("cannot be written: {e}"))),
+    let cannot = |e: io::Error| failed(path, format!("cannot be made: {e}"));
+    let draft = Draft::write(path, random_secret()?.as_bytes()).map_err(cannot)?;
+    match draft.claim() {
+        Err(e) if e.kind() != ErrorKind::AlreadyExists => Err(cannot(e)),
+        _ => draft.sync_name().map_err(cannot),
     }
-}
-
-fn write_draft(draft: &Path, text: &str) -> io::Result<()> {
-    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(draft)?;
-    file.write_all(text.as_bytes())?;
-    file.sync_all()
 }
 
 /// The text of a file with one secret of 256 bits.

@@ -16,16 +16,17 @@ fn read(path: &str) -> String {
 /// Whom each module may import of ours, as sidecar/ARCHITECTURE.md says.
 const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("shutdown", &[]),
+    ("disk", &[]),
     ("net", &[]),
     ("balancer", &[]),
     ("telemetry", &["config"]),
     ("config", &["balancer", "net"]),
     ("cluster", &["config", "balancer", "net", "telemetry"]),
-    ("discovery", &["cluster", "config", "net"]),
+    ("discovery", &["cluster", "config", "disk", "net"]),
     ("health", &["cluster", "config", "net"]),
     ("upstream", &["cluster", "config", "net"]),
     ("proxy", &["cluster", "upstream", "config", "net", "shutdown", "telemetry"]),
-    ("state", &["cluster", "config"]),
+    ("state", &["cluster", "config", "disk"]),
     ("admin", &["cluster", "config", "net", "shutdown", "telemetry"]),
 ];
 

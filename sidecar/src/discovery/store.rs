@@ -1,11 +1,10 @@
 //! The last good set of every cluster, on disk: what serves a start without discovery.
 //!
-//! One file a cluster, written beside and renamed, so that under its name it is always whole. What it
-//! says is judged as anything from outside is.
+//! One file a cluster, which under its name is always whole. What it says is judged as anything from
+//! outside is.
 
-use std::fs::{self, DirBuilder, File, OpenOptions};
-use std::io::{self, Read, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::fs::{self, File};
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -15,6 +14,7 @@ use tokio::time::Instant;
 
 use crate::cluster::{Cluster, Endpoint, MAX_ENDPOINTS, Reported, Snapshot, WEIGHT_ONE};
 use crate::config::{self, Source};
+use crate::disk::{self, Draft};
 use crate::net::Address;
 
 /// Within the state directory.
@@ -86,6 +86,7 @@ pub async fn keep(cluster: Arc<Cluster>, dir: PathBuf) {
         return;
     }
     let path = file_of(&dir, cluster.name());
+    sweep(&path).await;
     let mut versions = cluster.version();
     let mut written: Option<(Instant, Vec<SavedEndpoint>)> = None;
     let mut said = None;
@@ -105,6 +106,18 @@ pub async fn keep(cluster: Arc<Cluster>, dir: PathBuf) {
             }
         }
         tokio::time::sleep(WRITE_EVERY).await;
+    }
+}
+
+/// An earlier life may have ended while it wrote.
+async fn sweep(path: &Path) {
+    let of = path.to_owned();
+    let swept = tokio::task::spawn_blocking(move || disk::sweep(&of)).await;
+    match swept.map_err(io::Error::other).and_then(|swept| swept) {
+        Err(e) if e.kind() != io::ErrorKind::NotFound => {
+            tracing::warn!("{}: drafts cannot be cleaned up: {e}", path.display());
+        }
+        _ => {}
     }
 }
 
@@ -136,24 +149,7 @@ fn read(path: &Path) -> Result<Saved, String> {
 }
 
 fn write(path: &Path, saved: &Saved) -> io::Result<()> {
-    let dir = path.parent().unwrap_or(Path::new("."));
-    DirBuilder::new().recursive(true).mode(0o700).create(dir)?;
-    // Sidecars that share the directory do not write into each other's drafts.
-    let draft = dir.join(format!(".{}.{}", saved.cluster, std::process::id()));
-    let written = write_draft(&draft, saved).and_then(|()| fs::rename(&draft, path));
-    if written.is_err() {
-        // A draft that stays is overwritten by the next.
-        let _ = fs::remove_file(&draft);
-    }
-    written?;
-    File::open(dir)?.sync_all()
-}
-
-fn write_draft(draft: &Path, saved: &Saved) -> io::Result<()> {
-    let mut file =
-        OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(draft)?;
-    file.write_all(&serde_json::to_vec(saved)?)?;
-    file.sync_all()
+    Draft::write(path, &serde_json::to_vec(saved)?)?.replace()
 }
 
 impl Saved {

@@ -76,14 +76,25 @@ fn what_is_of_no_use_is_set_aside() {
     }
 }
 
+/// Sidecars in containers of their own may share the directory, and have the same process id.
 #[test]
-fn what_cannot_be_written_leaves_what_was_there() {
+fn whoever_writes_at_the_same_time_leaves_a_whole_file() {
     let dir = tempfile::tempdir().unwrap();
     let path = file_of(dir.path(), "api");
-    write(&path, &saved()).unwrap();
-    // A draft cannot be made where a folder has its name.
-    let draft = path.parent().unwrap().join(format!(".api.{}", std::process::id()));
-    fs::create_dir(&draft).unwrap();
-    assert!(write(&path, &saved()).is_err());
-    assert!(recalled(dir.path()).is_some());
+    let with = |count| {
+        let mut saved = saved();
+        saved.endpoints = vec![saved.endpoints[0].clone(); count];
+        saved
+    };
+    write(&path, &with(1)).unwrap();
+    std::thread::scope(|scope| {
+        for count in [1, 100, 1_000] {
+            let (path, saved) = (&path, with(count));
+            scope.spawn(move || (0..50).for_each(|_| write(path, &saved).unwrap()));
+        }
+        for _ in 0..200 {
+            assert!([1, 100, 1_000].contains(&read(&path).unwrap().endpoints.len()));
+        }
+    });
+    assert_eq!(fs::read_dir(path.parent().unwrap()).unwrap().count(), 1, "a draft was left");
 }

@@ -1,0 +1,155 @@
+//! Files that are whole under their names, whoever is killed while they are written.
+//!
+//! A file is written beside its place, as a draft, and gets its name when all of it is on disk.
+
+use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::io::{self, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// Nobody takes so long to write a draft: whoever began one that is older was killed.
+const ABANDONED: Duration = Duration::from_secs(60);
+
+/// What is to be a file, on disk, without its name yet. One that never gets it goes.
+#[derive(Debug)]
+pub struct Draft {
+    path: PathBuf,
+    draft: PathBuf,
+}
+
+impl Draft {
+    /// Writes what is to be at `path`, for its owner alone, and makes the directory if need be.
+    pub fn write(path: &Path, text: &[u8]) -> io::Result<Self> {
+        DirBuilder::new().recursive(true).mode(0o700).create(dir_of(path))?;
+        // At random, since processes that share a directory may share their ids too, each being
+        // the first in a container of its own.
+        let draft = dir_of(path).join(format!("{}{:032x}", prefix_of(path), random()?));
+        let draft = Self { path: path.into(), draft };
+        let mut file =
+            OpenOptions::new().write(true).create_new(true).mode(0o600).open(&draft.draft)?;
+        file.write_all(text)?;
+        file.sync_all()?;
+        Ok(draft)
+    }
+
+    /// Takes the place of the file that has the name, if there is one.
+    pub fn replace(self) -> io::Result<()> {
+        fs::rename(&self.draft, &self.path)?;
+        self.sync_name()
+    }
+
+    /// Takes the name if it is free: of several that want it at once, the first has it, and the
+    /// others get `AlreadyExists`.
+    pub fn claim(&self) -> io::Result<()> {
+        fs::hard_link(&self.draft, &self.path)
+    }
+
+    /// A name is on disk when its directory is.
+    pub fn sync_name(&self) -> io::Result<()> {
+        File::open(dir_of(&self.path))?.sync_all()
+    }
+}
+
+impl Drop for Draft {
+    fn drop(&mut self) {
+        // One that stays does no harm, and is swept up by the next start.
+        let _ = fs::remove_file(&self.draft);
+    }
+}
+
+/// Removes the drafts for `path` of processes that were killed while they wrote.
+pub fn sweep(path: &Path) -> io::Result<()> {
+    for entry in fs::read_dir(dir_of(path))? {
+        let entry = entry?;
+        if entry.file_name().to_string_lossy().starts_with(&prefix_of(path)) {
+            // One that has just got its name is nobody's leftover.
+            let Ok(written) = entry.metadata().and_then(|facts| facts.modified()) else { continue };
+            if written.elapsed().is_ok_and(|age| age >= ABANDONED) {
+                fs::remove_file(entry.path())?;
+            }
+        }
+    }
+    Ok(())
+}
+
+fn dir_of(path: &Path) -> &Path {
+    path.parent().unwrap_or(Path::new("."))
+}
+
+fn prefix_of(path: &Path) -> String {
+    format!(".{}.", path.file_name().unwrap_or_default().display())
+}
+
+fn random() -> io::Result<u128> {
+    let mut bytes = [0; 16];
+    getrandom::fill(&mut bytes)?;
+    Ok(u128::from_ne_bytes(bytes))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+    use std::time::SystemTime;
+
+    use super::*;
+
+    fn names(dir: &Path) -> Vec<String> {
+        let name = |entry: io::Result<fs::DirEntry>| entry.unwrap().file_name();
+        let mut names: Vec<_> = fs::read_dir(dir).unwrap().map(name).collect();
+        names.sort();
+        names.into_iter().map(|name| name.into_string().unwrap()).collect()
+    }
+
+    #[test]
+    fn a_file_is_for_its_owner_and_nothing_else_stays() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("state/api.json");
+        Draft::write(&path, b"one").unwrap().replace().unwrap();
+        drop(Draft::write(&path, b"never").unwrap());
+        Draft::write(&path, b"two").unwrap().replace().unwrap();
+        assert_eq!(fs::read(&path).unwrap(), b"two");
+        let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+        assert_eq!((mode(&path), mode(dir_of(&path))), (0o600, 0o700));
+        assert_eq!(names(dir_of(&path)), ["api.json"]);
+    }
+
+    #[test]
+    fn the_first_to_claim_a_name_has_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("secret");
+        Draft::write(&path, b"one").unwrap().claim().unwrap();
+        let second = Draft::write(&path, b"two").unwrap().claim().unwrap_err();
+        assert_eq!(second.kind(), io::ErrorKind::AlreadyExists);
+        assert_eq!(fs::read(&path).unwrap(), b"one");
+        assert_eq!(names(dir.path()), ["secret"]);
+    }
+
+    #[test]
+    fn what_cannot_have_its_name_leaves_no_draft() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("api.json");
+        fs::create_dir_all(path.join("full")).unwrap();
+        assert!(Draft::write(&path, b"one").unwrap().replace().is_err());
+        assert_eq!(names(dir.path()), ["api.json"]);
+    }
+
+    #[test]
+    fn drafts_of_the_killed_are_swept_up_and_no_others() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("api.json");
+        let old = SystemTime::now() - ABANDONED;
+        for (name, written) in [
+            (".api.json.1", old),
+            (".api.json.2", SystemTime::now()),
+            (".apis.json.3", old),
+            ("api.json", old),
+            ("api.json.bad", old),
+        ] {
+            File::create(dir.path().join(name)).unwrap().set_modified(written).unwrap();
+        }
+        sweep(&path).unwrap();
+        let stay = [".api.json.2", ".apis.json.3", "api.json", "api.json.bad"];
+        assert_eq!(names(dir.path()), stay);
+    }
+}
