@@ -157,11 +157,13 @@ impl Saved {
     /// stands by.
     fn of(cluster: &Cluster, snapshot: &Snapshot) -> Option<Self> {
         let source = cluster.settings.sources.get(snapshot.source?)?;
-        let listed = |entry: &&crate::cluster::Entry| {
-            !entry.leaving.is_some_and(|leaving| leaving.removed) && !entry.is_critical()
+        // Whom the source does not want used is not to be found usable by a later life.
+        let wanted = |entry: &&crate::cluster::Entry| {
+            let removed = entry.leaving.is_some_and(|leaving| leaving.removed);
+            !removed && entry.backend.endpoint.reported == Reported::Passing
         };
         let endpoints: Vec<_> =
-            snapshot.entries.iter().filter(listed).map(|e| (&e.backend.endpoint).into()).collect();
+            snapshot.entries.iter().filter(wanted).map(|e| (&e.backend.endpoint).into()).collect();
         let live = snapshot.stale_since.is_none() && !matches!(source, Source::Static(_));
         (live && !endpoints.is_empty()).then(|| Self {
             format: FORMAT,

@@ -98,3 +98,18 @@ fn whoever_writes_at_the_same_time_leaves_a_whole_file() {
     });
     assert_eq!(fs::read_dir(path.parent().unwrap()).unwrap().count(), 1, "a draft was left");
 }
+
+#[tokio::test]
+async fn whom_the_source_does_not_want_used_is_not_remembered() {
+    let (cluster, mut task, _) = fixture::cluster(fixture::settings(""), Duration::from_secs(1));
+    let reported = |port, reported| Endpoint { reported, ..fixture::endpoint(port, 1, 0) };
+    let endpoints = vec![
+        reported(1, Reported::Passing),
+        reported(2, Reported::Critical),
+        reported(3, Reported::Maintenance),
+    ];
+    task.seed(0, endpoints);
+    let saved = Saved::of(&cluster, &cluster.snapshot()).unwrap();
+    let names: Vec<_> = saved.endpoints.iter().map(|endpoint| &*endpoint.address).collect();
+    assert_eq!(names, ["10.0.0.1:1"]);
+}
