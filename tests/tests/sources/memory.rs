@@ -126,6 +126,32 @@ async fn the_source_takes_over_when_it_is_back() {
     load.stop().await.assert_no_failures();
 }
 
+/// The same memory, as if it were from that year.
+fn saved_in(year: &str, memory: &[u8]) -> String {
+    let text = str::from_utf8(memory).unwrap();
+    let at = text.find("\"saved_at\":\"").unwrap() + "\"saved_at\":\"".len();
+    format!("{}{year}{}", &text[..at], &text[at + 4..])
+}
+
+/// A clock that was ahead: it serves, and the alarm about its age goes off all the same.
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn a_memory_from_the_future_serves_and_is_stale() {
+    let world = World::start().await;
+    world.remembered().await;
+    world.bind.freeze();
+    let memory = std::fs::read(world.file()).unwrap();
+    std::fs::write(world.file(), saved_in("2199", &memory)).unwrap();
+    let sidecar = Sidecar::start(&world.config("")).await;
+    first_answer(&sidecar, Instant::now()).await;
+    eventually("its age is counted", secs(3), || async {
+        let age = sidecar.metric("outrigger_discovery_stale_seconds", &[]).await;
+        (age > 0.0).then_some(())
+    })
+    .await;
+    let since = sidecar.cluster("api").await["stale_since"].to_string();
+    assert!(!since.contains("2199"), "{since}");
+}
+
 /// What is wrong with a file, and how that comes.
 type Break<'b> = (&'static str, &'b dyn Fn(&Path));
 
@@ -138,9 +164,7 @@ async fn what_is_of_no_use_is_not_used_and_never_fatal() {
     world.bind.freeze();
     let breaks: [Break<'_>; 5] = [
         ("old", &|file| {
-            let text = String::from_utf8(good.clone()).unwrap();
-            let at = text.find("\"saved_at\":\"").unwrap() + "\"saved_at\":\"".len();
-            std::fs::write(file, format!("{}2001{}", &text[..at], &text[at + 4..])).unwrap();
+            std::fs::write(file, saved_in("2001", &good)).unwrap();
         }),
         ("of another cluster", &|_| world.change("\"cluster\":\"api\"", "\"cluster\":\"web\"")),
         ("of another format", &|_| world.change("\"format\":1", "\"format\":9")),

@@ -39,7 +39,8 @@ impl ClusterTask {
         endpoints: Vec<Endpoint>,
         max_stale: Duration,
     ) {
-        // A clock that was ahead makes nothing fresh for longer.
+        // A clock that was ahead makes nothing fresh for longer, nor stale from a time to come.
+        let saved_at = saved_at.min(SystemTime::now());
         let age = saved_at.elapsed().unwrap_or_default();
         let Some(left) = max_stale.checked_sub(age) else { return };
         let now = Instant::now();

@@ -207,3 +207,16 @@ fn what_is_remembered_serves_and_is_marked_stale() {
     f.source_fails(0);
     assert_eq!(f.candidates(), [0u16; 0]);
 }
+
+/// The clock was ahead when it was saved: it has been stale at least since it is known.
+#[test]
+fn what_is_remembered_from_the_future_is_stale_from_now_on() {
+    let mut f = Fixture::new(false);
+    let day = Duration::from_secs(24 * 3600);
+    let before = SystemTime::now();
+    f.task.remember(0, before + day, vec![fixture::endpoint(1, 1, 0)], day * 3);
+    f.source_fails(0);
+    assert_eq!(f.candidates(), [1]);
+    let stale_since = f.cluster.snapshot().stale_since.unwrap();
+    assert!((before..=SystemTime::now()).contains(&stale_since), "{stale_since:?}");
+}
