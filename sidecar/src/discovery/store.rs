@@ -62,11 +62,8 @@ struct SavedEndpoint {
 /// What is remembered of this cluster. A file that is of no use is set aside.
 pub fn recall(dir: &Path, settings: &config::Cluster) -> Option<Recalled> {
     let path = file_of(dir, &settings.name);
-    if !path.exists() {
-        return None;
-    }
-    match read(&path).and_then(|saved| saved.judge(settings)) {
-        Ok(recalled) => Some(recalled),
+    match read(&path).and_then(|saved| saved.map(|saved| saved.judge(settings)).transpose()) {
+        Ok(recalled) => recalled,
         Err(why) => {
             let aside = path.with_extension("json.bad");
             let (from, to) = (path.display(), aside.display());
@@ -134,8 +131,12 @@ fn file_of(dir: &Path, cluster: &str) -> PathBuf {
     dir.join(FOLDER).join(format!("{cluster}.json"))
 }
 
-fn read(path: &Path) -> Result<Saved, String> {
-    let facts = fs::metadata(path).map_err(|e| e.to_string())?;
+/// `None`: there is none.
+fn read(path: &Path) -> Result<Option<Saved>, String> {
+    let facts = match fs::metadata(path) {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
+        facts => facts.map_err(|e| e.to_string())?,
+    };
     if !facts.is_file() {
         return Err("it is not a regular file".into());
     }
@@ -145,7 +146,7 @@ fn read(path: &Path) -> Result<Saved, String> {
     if text.len() as u64 > MAX_SIZE {
         return Err("it is longer than 4 MiB".into());
     }
-    serde_json::from_slice(&text).map_err(|e| e.to_string())
+    serde_json::from_slice(&text).map(Some).map_err(|e| e.to_string())
 }
 
 fn write(path: &Path, saved: &Saved) -> io::Result<()> {

@@ -162,12 +162,17 @@ async fn what_is_of_no_use_is_not_used_and_never_fatal() {
     world.remembered().await;
     let good = std::fs::read(world.file()).unwrap();
     world.bind.freeze();
-    let breaks: [Break<'_>; 5] = [
+    let breaks: [Break<'_>; 7] = [
         ("old", &|file| {
             std::fs::write(file, saved_in("2001", &good)).unwrap();
         }),
         ("of another cluster", &|_| world.change("\"cluster\":\"api\"", "\"cluster\":\"web\"")),
         ("of another format", &|_| world.change("\"format\":1", "\"format\":9")),
+        ("of another source", &|_| world.change("\"source\":\"", "\"source\":\"not ")),
+        ("unreadable", &|file| {
+            std::fs::remove_file(file).unwrap();
+            std::os::unix::fs::symlink(file, file).unwrap();
+        }),
         ("half", &|file| std::fs::write(file, &good[..good.len() / 2]).unwrap()),
         ("no file", &|file| {
             std::fs::remove_file(file).unwrap();
