@@ -1,6 +1,7 @@
 //! What is kept on disk for a later life, and when that is not used.
 
 use outrigger_tests::backend::Backend;
+use outrigger_tests::bind::{Bind, SERVICE, ZONE, srv};
 use outrigger_tests::consul::Consul;
 use outrigger_tests::load::burst;
 use outrigger_tests::sidecar::Sidecar;
@@ -43,4 +44,32 @@ async fn who_is_in_maintenance_is_not_used_by_a_cold_start() {
     let before = resting.hits();
     burst(sidecar.web(), 2, 50).await.assert_no_failures();
     assert_eq!(resting.hits(), before);
+}
+
+/// What cannot be written is said once and never fatal, and is written when it can be.
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn what_cannot_be_written_is_said_once_and_made_up_for() {
+    let backends = [Backend::start().await, Backend::start().await];
+    let bind = Bind::start(&srv(0, 1, backends[0].address, "a")).await;
+    let dir = tempfile::tempdir().unwrap();
+    let place = dir.path().join("endpoints");
+    std::fs::write(&place, "in the way").unwrap();
+    let sidecar = Sidecar::ready(&(state_dir(&dir) + &bind.config(""))).await;
+    let said = || sidecar.process.log().matches("cannot be written").count();
+    eventually("it is said", secs(3), || async { (said() > 0).then_some(()) }).await;
+    // Every change of the set is one more attempt.
+    let port = backends[1].address.port();
+    bind.update(&format!("update add {SERVICE}. 1 SRV 0 1 {port} a.{ZONE}.")).await;
+    sidecar.until_members("api", backends.iter().map(Backend::name).collect(), secs(5)).await;
+    burst(sidecar.web(), 2, 50).await.assert_no_failures();
+    assert_eq!(std::fs::read_to_string(&place).unwrap(), "in the way");
+
+    std::fs::remove_file(&place).unwrap();
+    bind.update(&format!("update delete {SERVICE}. SRV 0 1 {port} a.{ZONE}.")).await;
+    eventually("it is on disk", secs(8), || async {
+        let text = std::fs::read_to_string(place.join("api.json")).ok()?;
+        (text.contains(&backends[0].name()) && !text.contains(&backends[1].name())).then_some(())
+    })
+    .await;
+    assert_eq!(said(), 1, "{}", sidecar.process.log());
 }

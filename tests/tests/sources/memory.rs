@@ -152,6 +152,21 @@ async fn a_memory_from_the_future_serves_and_is_stale() {
     assert!(!since.contains("2199"), "{since}");
 }
 
+/// Whom only the disk knows gets nothing once a live source has spoken.
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn a_live_answer_is_preferred() {
+    let world = World::start().await;
+    world.remembered().await;
+    let former = Backend::start().await;
+    world.change(&world.backends[0].name(), &former.name());
+    let sidecar = Sidecar::ready(&world.config("")).await;
+    let members = world.backends.iter().map(Backend::name).collect();
+    sidecar.until_members("api", members, secs(5)).await;
+    assert_eq!(sidecar.cluster("api").await["stale_since"], serde_json::Value::Null);
+    burst(sidecar.web(), 2, 50).await.assert_no_failures();
+    assert_eq!(former.hits(), 0);
+}
+
 /// What is wrong with a file, and how that comes.
 type Break<'b> = (&'static str, &'b dyn Fn(&Path));
 
