@@ -1,15 +1,47 @@
-//! Files that are whole under their names, whoever is killed while they are written.
+//! Small files: whole under their names, whoever is killed while they are written, and read without
+//! waiting for anybody.
 //!
 //! A file is written beside its place, as a draft, and gets its name when all of it is on disk.
 
-use std::fs::{self, DirBuilder, File, OpenOptions};
-use std::io::{self, Write};
+use std::fs::{self, DirBuilder, File, Metadata, OpenOptions};
+use std::io::{self, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use rustix::fs::OFlags;
+
 /// Nobody takes so long to write a draft: whoever began one that is older was killed.
 const ABANDONED: Duration = Duration::from_secs(60);
+
+/// Why a file is not read.
+#[derive(Debug, thiserror::Error)]
+pub enum Unreadable {
+    #[error(transparent)]
+    Io(#[from] io::Error),
+    #[error("it is not a regular file")]
+    NotAFile,
+    #[error("it is longer than {0} bytes")]
+    TooLong(u64),
+}
+
+/// Reads a file of at most so many bytes.
+pub fn read(path: &Path, limit: u64) -> Result<Vec<u8>, Unreadable> {
+    let (file, _) = open(path)?;
+    let mut bytes = Vec::new();
+    // One byte more than is accepted shows that there is more.
+    file.take(limit + 1).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > limit { Err(Unreadable::TooLong(limit)) } else { Ok(bytes) }
+}
+
+/// Opens a file to be read, with the facts about what was opened. A pipe is not waited for, whoever
+/// puts it there and when.
+pub fn open(path: &Path) -> Result<(File, Metadata), Unreadable> {
+    let flags = OFlags::NONBLOCK.bits().cast_signed();
+    let file = OpenOptions::new().read(true).custom_flags(flags).open(path)?;
+    let facts = file.metadata()?;
+    if facts.is_file() { Ok((file, facts)) } else { Err(Unreadable::NotAFile) }
+}
 
 /// What is to be a file, on disk, without its name yet. One that never gets it goes.
 #[derive(Debug)]
@@ -151,5 +183,22 @@ mod tests {
         sweep(&path).unwrap();
         let stay = [".api.json.2", ".apis.json.3", "api.json", "api.json.bad"];
         assert_eq!(names(dir.path()), stay);
+    }
+
+    #[test]
+    fn what_is_no_file_or_too_long_is_not_read_and_nobody_is_waited_for() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("file");
+        let said = |path: &Path| read(path, 4).unwrap_err().to_string();
+        assert!(said(&path).contains("No such file"));
+        fs::write(&path, "four").unwrap();
+        assert_eq!(read(&path, 4).unwrap(), b"four");
+        fs::write(&path, "five!").unwrap();
+        assert_eq!(said(&path), "it is longer than 4 bytes");
+        assert_eq!(said(dir.path()), "it is not a regular file");
+        let pipe = dir.path().join("pipe");
+        let made = std::process::Command::new("mkfifo").arg(&pipe).status().unwrap();
+        assert!(made.success());
+        assert_eq!(said(&pipe), "it is not a regular file");
     }
 }

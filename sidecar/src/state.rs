@@ -5,14 +5,13 @@
 //! is made once and kept in `runtime.state_dir`.
 
 use std::fmt::{self, Display};
-use std::fs::{self, File};
 use std::io::{self, ErrorKind, Read};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use crate::cluster::affinity::{Keyring, keyring};
 use crate::config::Config;
-use crate::disk::Draft;
+use crate::disk::{self, Draft, Unreadable};
 
 /// What the file in the state directory is called.
 const FILE: &str = "affinity.secret";
@@ -95,11 +94,10 @@ fn exists(path: &Path) -> Result<bool, StateError> {
 
 fn read(path: &Path) -> Result<Keyring, StateError> {
     let cannot = |e: io::Error| failed(path, format!("cannot be read: {e}"));
-    let facts = fs::metadata(path).map_err(cannot)?;
-    // Opening a pipe would wait for whoever writes to it.
-    if !facts.is_file() {
-        return Err(failed(path, "is not a regular file"));
-    }
+    let (file, facts) = disk::open(path).map_err(|e| match e {
+        Unreadable::Io(e) => cannot(e),
+        Unreadable::NotAFile | Unreadable::TooLong(_) => failed(path, "is not a regular file"),
+    })?;
     let mode = facts.permissions().mode() & 0o777;
     if mode & 0o077 != 0 {
         tracing::warn!(
@@ -110,7 +108,7 @@ fn read(path: &Path) -> Result<Keyring, StateError> {
     let mut text = Vec::new();
     // One byte more than is accepted shows that there is more.
     let limit = keyring::MAX_TEXT as u64 + 1;
-    File::open(path).and_then(|file| file.take(limit).read_to_end(&mut text)).map_err(cannot)?;
+    file.take(limit).read_to_end(&mut text).map_err(cannot)?;
     parse(path, &text)
 }
 
@@ -149,6 +147,8 @@ fn failed(path: &Path, message: impl Into<String>) -> StateError {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
     use crate::config;
 

@@ -4,8 +4,6 @@
 //! renamed over it, a link above it that is turned elsewhere (as Kubernetes does with `..data`), and
 //! one that goes and comes back, and costs a few system calls.
 
-use std::fs::File;
-use std::io::Read;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -13,6 +11,7 @@ use std::time::Duration;
 use super::{Reporter, from_static};
 use crate::cluster::Endpoint;
 use crate::config::load_endpoints;
+use crate::disk;
 
 const LOOK: Duration = Duration::from_millis(250);
 /// Longer files are refused: 5,000 endpoints take less.
@@ -91,18 +90,11 @@ fn see(path: &Path) -> Result<Seen, String> {
 }
 
 fn read_text(path: &Path) -> Result<String, String> {
-    let facts = std::fs::metadata(path).map_err(|e| cannot(path, &e.to_string()))?;
-    // Opening a pipe would wait for whoever writes to it.
-    if !facts.is_file() {
-        return Err(cannot(path, "it is not a regular file"));
-    }
-    let mut text = String::new();
-    let file = File::open(path).map_err(|e| cannot(path, &e.to_string()))?;
-    file.take(MAX_SIZE + 1).read_to_string(&mut text).map_err(|e| cannot(path, &e.to_string()))?;
-    match text.len() as u64 {
-        0 => Err(cannot(path, "it is empty")),
-        size if size > MAX_SIZE => Err(cannot(path, "it is longer than 4 MiB")),
-        _ => Ok(text),
+    let bytes = disk::read(path, MAX_SIZE).map_err(|e| cannot(path, &e.to_string()))?;
+    match String::from_utf8(bytes) {
+        Ok(text) if text.is_empty() => Err(cannot(path, "it is empty")),
+        Ok(text) => Ok(text),
+        Err(_) => Err(cannot(path, "it is not UTF-8")),
     }
 }
 

@@ -3,8 +3,8 @@
 //! One file a cluster, which under its name is always whole. What it says is judged as anything from
 //! outside is.
 
-use std::fs::{self, File};
-use std::io::{self, Read};
+use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -14,7 +14,7 @@ use tokio::time::Instant;
 
 use crate::cluster::{Cluster, Endpoint, MAX_ENDPOINTS, Reported, Snapshot, WEIGHT_ONE};
 use crate::config::{self, Source};
-use crate::disk::{self, Draft};
+use crate::disk::{self, Draft, Unreadable};
 use crate::net::Address;
 
 /// Within the state directory.
@@ -133,20 +133,12 @@ fn file_of(dir: &Path, cluster: &str) -> PathBuf {
 
 /// `None`: there is none.
 fn read(path: &Path) -> Result<Option<Saved>, String> {
-    let facts = match fs::metadata(path) {
-        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
-        facts => facts.map_err(|e| e.to_string())?,
-    };
-    if !facts.is_file() {
-        return Err("it is not a regular file".into());
+    match disk::read(path, MAX_SIZE) {
+        Err(Unreadable::Io(e)) if e.kind() == io::ErrorKind::NotFound => Ok(None),
+        text => serde_json::from_slice(&text.map_err(|e| e.to_string())?)
+            .map(Some)
+            .map_err(|e| e.to_string()),
     }
-    let mut text = Vec::new();
-    let file = File::open(path).map_err(|e| e.to_string())?;
-    file.take(MAX_SIZE + 1).read_to_end(&mut text).map_err(|e| e.to_string())?;
-    if text.len() as u64 > MAX_SIZE {
-        return Err("it is longer than 4 MiB".into());
-    }
-    serde_json::from_slice(&text).map(Some).map_err(|e| e.to_string())
 }
 
 fn write(path: &Path, saved: &Saved) -> io::Result<()> {
@@ -228,7 +220,6 @@ impl SavedEndpoint {
             node: self.node.map(Into::into),
             weight,
             priority: self.priority,
-            reported: Reported::Passing,
             ..Endpoint::new(address)
         })
     }

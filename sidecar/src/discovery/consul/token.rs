@@ -1,10 +1,10 @@
 //! The ACL token, which may be another tomorrow.
 
-use std::fs::File;
-use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
+
+use crate::disk;
 
 /// How often the file is looked at.
 const LOOK: Duration = Duration::from_secs(2);
@@ -46,13 +46,8 @@ impl Token {
 }
 
 fn read(path: &Path) -> Result<Arc<str>, String> {
-    let mut text = String::new();
-    let file = File::open(path).map_err(|e| e.to_string())?;
-    if !file.metadata().is_ok_and(|facts| facts.is_file()) {
-        return Err("it is not a regular file".into());
-    }
-    file.take(MAX_TOKEN).read_to_string(&mut text).map_err(|e| e.to_string())?;
-    let token = text.trim();
+    let bytes = disk::read(path, MAX_TOKEN).map_err(|e| e.to_string())?;
+    let token = str::from_utf8(&bytes).map_err(|e| e.to_string())?.trim();
     let is_plain = token.bytes().all(|byte| byte.is_ascii_graphic());
     match token {
         "" => Err("it is empty".into()),
