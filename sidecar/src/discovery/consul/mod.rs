@@ -1,10 +1,11 @@
 //! Consul: endpoints from its catalog, and orders for the fleet in its key-value store.
 //!
-//! Consul is asked with blocking queries (`client.rs`), at a pace that spares it (`pace.rs`). There
-//! is one watch for each question (`watch.rs`), however many clusters ask it; what a cluster makes of
+//! Consul is asked over HTTP (`client.rs`) with blocking queries (`asking.rs`), at a pace that spares it
+//! (`pace.rs`). There is one watch for each question (`watch.rs`), however many clusters ask it; what a cluster makes of
 //! the instances of a service is its own affair (`instances.rs`). `orders.rs` watches and writes what is
 //! ordered of the whole fleet.
 
+mod asking;
 mod client;
 mod instances;
 mod orders;
@@ -87,7 +88,7 @@ impl Consul {
 
     /// Asks once.
     pub(super) async fn ask(&self, service: &ConsulService) -> Result<Vec<Endpoint>, String> {
-        let path = Asked::of(service).path(&self.settings, None);
+        let path = Asked::of(service).path(self, None);
         let question = Question::get(&path, self.token.read(), None);
         let reply = self.client.ask(&mut None, question).await.map_err(|e| e.to_string())?;
         let instances = parse(&service.name, &reply.body).map_err(|e| e.to_string())?;

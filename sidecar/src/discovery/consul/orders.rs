@@ -13,8 +13,9 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc;
 
 use super::Consul;
+use super::asking::{Asking, parameters, waiting};
 use super::client::{ConsulError, Question, Reply};
-use super::watch::{blocking, parameters};
+
 use crate::cluster::{
     Cluster, Event, FleetChange, FleetDrain, FleetOrder, FleetOrders, FleetWrite,
 };
@@ -59,36 +60,46 @@ struct Told {
 
 /// Obeys the orders for these clusters for as long as the sidecar runs.
 pub(super) async fn follow(consul: &Consul, prefix: &str, clusters: &[Arc<Cluster>]) {
-    let settings = &consul.settings;
-    let common = {
-        let (datacenter, namespace) =
-            (settings.datacenter.as_deref(), settings.namespace.as_deref());
-        parameters(datacenter, namespace, settings.stale)
-    };
-    let path = |index: Option<u64>| {
-        let wait = settings.wait.as_millis();
-        let index = index.map(|index| format!("&index={index}&wait={wait}ms")).unwrap_or_default();
-        format!("/v1/kv/{}?recurse&{common}{index}", utf8_percent_encode(prefix, KEY))
-    };
-    let (say, mut said) = mpsc::unbounded_channel();
+    let keys = path(consul, prefix, consul.settings.stale) + "&recurse";
+    let mut asking = Asking::new(consul, true);
     let mut told = Told::default();
-    let hear = |reply: &Reply| {
-        for news in told.hear(reply, prefix, clusters)? {
-            let _ = say.send(news);
+    loop {
+        let answer = asking.ask(|index| keys.clone() + &waiting(&consul.settings, index)).await;
+        let heard = answer.and_then(|reply| {
+            let news = told.hear(&reply, prefix, clusters)?;
+            Ok((reply, news))
+        });
+        match heard {
+            Ok((reply, news)) => {
+                for (cluster, orders) in news {
+                    // Its task lives as long as the sidecar.
+                    let _ = cluster.events().send(Event::Fleet(orders)).await;
+                }
+                asking.answered(&reply).await;
+            }
+            Err(error) => {
+                tracing::debug!(%error, "orders for the fleet stay as they are");
+                asking.failed(&error).await;
+            }
         }
-        Ok(())
-    };
-    let fail = |error: &ConsulError| {
-        tracing::debug!(%error, "orders for the fleet stay as they are");
-    };
-    let tell = async {
-        while let Some((cluster, orders)) = said.recv().await {
-            let cluster: Arc<Cluster> = cluster;
-            // Its task lives as long as the sidecar.
-            let _ = cluster.events().send(Event::Fleet(orders)).await;
-        }
-    };
-    tokio::join!(blocking(consul, true, path, hear, fail), tell);
+    }
+}
+
+/// The path of a key, or of what keys begin with; with `stale` any server may answer.
+fn path(consul: &Consul, key: &str, stale: bool) -> String {
+    let settings = &consul.settings;
+    let (datacenter, namespace) = (settings.datacenter.as_deref(), settings.namespace.as_deref());
+    let query = parameters(datacenter, namespace, stale);
+    format!("/v1/kv/{}?{query}", utf8_percent_encode(key, KEY))
+}
+
+/// The keys that were found; without any, there is nothing to be found.
+fn entries(reply: &Reply) -> Result<Vec<Entry>, ConsulError> {
+    let broken = |e: serde_json::Error| ConsulError::Broken(format!("its answer: {e}"));
+    match reply.found {
+        true => serde_json::from_slice(&reply.body).map_err(broken),
+        false => Ok(Vec::new()),
+    }
 }
 
 impl Told {
@@ -99,12 +110,7 @@ impl Told {
         prefix: &str,
         clusters: &[Arc<Cluster>],
     ) -> Result<Vec<(Arc<Cluster>, FleetOrders)>, ConsulError> {
-        let broken = |e: serde_json::Error| ConsulError::Broken(format!("its answer: {e}"));
-        // Without any key there is nothing to be found.
-        let entries: Vec<Entry> = match reply.found {
-            true => serde_json::from_slice(&reply.body).map_err(broken)?,
-            false => Vec::new(),
-        };
+        let entries = entries(reply)?;
         self.wrong.retain(|key, index| {
             entries.iter().any(|entry| entry.key == *key && entry.modify_index == *index)
         });
@@ -215,18 +221,13 @@ pub(super) async fn write(consul: &Consul, prefix: &str, wishes: &mut mpsc::Rece
 /// Changes what a key holds, and nothing that somebody else has written meanwhile.
 async fn write_one(consul: &Consul, prefix: &str, wish: &FleetWrite) -> Result<(), String> {
     let key = format!("{prefix}{}/{}", wish.cluster, wish.backend);
-    let settings = &consul.settings;
-    let (datacenter, namespace) = (settings.datacenter.as_deref(), settings.namespace.as_deref());
-    let common = parameters(datacenter, namespace, false);
-    let path = format!("/v1/kv/{}?{common}", utf8_percent_encode(&key, KEY));
+    // Only what the leader knows may be changed.
+    let path = path(consul, &key, false);
     let mut kept = None;
     for _ in 0..TRIES {
         let question = Question::get(&path, consul.token.read(), None);
         let reply = consul.client.ask(&mut kept, question).await.map_err(|e| e.to_string())?;
-        let entries: Vec<Entry> = match reply.found {
-            true => serde_json::from_slice(&reply.body).map_err(|e| format!("Consul: {e}"))?,
-            false => Vec::new(),
-        };
+        let entries = entries(&reply).map_err(|e| e.to_string())?;
         let before = entries.first();
         let held = before.map(Entry::value).transpose();
         let mut value = held
