@@ -5,6 +5,8 @@
 
 use std::fmt::Write;
 
+use metrics_exporter_prometheus::formatting::{write_help_line, write_type_line};
+
 use super::names::{ALL, STATES};
 
 /// What the gauges of one backend say.
@@ -57,7 +59,9 @@ pub(super) fn write(page: &mut String, rows: &[BackendRow]) {
 
 fn heading(page: &mut String, name: &str) {
     let help = ALL.iter().find(|(known, ..)| *known == name).map_or("", |(_, _, help)| help);
-    line(page, format_args!("\n# HELP {name} {help}\n# TYPE {name} gauge"));
+    page.push('\n');
+    write_help_line(page, name, None, None, help);
+    write_type_line(page, name, None, None, "gauge");
 }
 
 fn line(page: &mut String, text: std::fmt::Arguments<'_>) {
@@ -65,7 +69,8 @@ fn line(page: &mut String, text: std::fmt::Arguments<'_>) {
     let _ = writeln!(page, "{text}");
 }
 
-/// The path of a socket may have anything in it.
+/// The path of a socket may have anything in it. The exporter's own function takes a backslash before
+/// certain letters for one that is escaped already.
 fn escaped(value: &str) -> String {
     value.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n")
 }
