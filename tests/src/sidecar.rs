@@ -154,6 +154,14 @@ impl Sidecar {
         .await;
     }
 
+    /// Waits until the source of the cluster `api` fails to confirm its backends, or does confirm them.
+    pub async fn until_stale(&self, stale: bool, patience: Duration) {
+        eventually(&format!("stale: {stale}"), patience, || async {
+            (self.cluster("api").await["stale_since"].is_string() == stale).then_some(())
+        })
+        .await;
+    }
+
     /// Attempts at a backend that have not ended.
     pub async fn in_flight(&self, cluster: &str, backend: &str) -> u64 {
         let cluster = self.cluster(cluster).await;

@@ -123,10 +123,7 @@ async fn a_restart_of_the_agent_costs_nothing() {
     sidecar.until_members("api", all.clone(), secs(2)).await;
     let load = Load::start(sidecar.web(), 8, 300);
     consul.process.kill().await;
-    eventually("its loss is seen", secs(5), || async {
-        sidecar.cluster("api").await["stale_since"].is_string().then_some(())
-    })
-    .await;
+    sidecar.until_stale(true, secs(5)).await;
     consul.restart().await;
     consul.until_leader().await;
     // The agent tells of its instances one by one; until then they are held.

@@ -35,11 +35,7 @@ impl World {
     }
 
     async fn until_stale(&self, stale: bool) {
-        eventually(&format!("stale: {stale}"), secs(15), || async {
-            let since = self.sidecar.cluster("api").await["stale_since"].is_string();
-            (since == stale).then_some(())
-        })
-        .await;
+        self.sidecar.until_stale(stale, secs(15)).await;
     }
 
     async fn ready(&self) -> usize {
@@ -213,17 +209,11 @@ async fn a_question_that_hangs_is_given_up() {
     let load = Load::start(sidecar.web(), 4, 300);
     consul.say(Say::Silence);
     let since = Instant::now();
-    eventually("it is given up", secs(9), || async {
-        sidecar.cluster("api").await["stale_since"].is_string().then_some(())
-    })
-    .await;
+    sidecar.until_stale(true, secs(9)).await;
     // The wait, a sixteenth of it, and five seconds.
     assert!(since.elapsed() >= secs(4), "{:?}", since.elapsed());
     consul.say(truth(&[backend.address]));
-    eventually("it is asked anew", secs(12), || async {
-        sidecar.cluster("api").await["stale_since"].is_null().then_some(())
-    })
-    .await;
+    sidecar.until_stale(false, secs(12)).await;
     load.stop().await.assert_no_failures();
 }
 

@@ -4,7 +4,7 @@ use outrigger_tests::backend::Backend;
 use outrigger_tests::consul::Servers;
 use outrigger_tests::load::Load;
 use outrigger_tests::sidecar::Sidecar;
-use outrigger_tests::{eventually, long, secs};
+use outrigger_tests::{long, secs};
 use rustix::process::Signal;
 use serde_json::json;
 use tokio::time::sleep;
@@ -32,10 +32,7 @@ async fn without_a_leader_nobody_is_lost_and_stale_reads_go_on() {
     for server in &servers.servers[1..] {
         server.process.signal(Signal::STOP);
     }
-    eventually("there is no leader", secs(30), || async {
-        sidecars[0].cluster("api").await["stale_since"].is_string().then_some(())
-    })
-    .await;
+    sidecars[0].until_stale(true, secs(30)).await;
     let failures = async || {
         sidecars[0].metric("outrigger_discovery_updates_total", &[("result", "failure")]).await
     };
@@ -54,10 +51,7 @@ async fn without_a_leader_nobody_is_lost_and_stale_reads_go_on() {
         server.process.signal(Signal::CONT);
     }
     for sidecar in &sidecars {
-        eventually("all is as before", secs(30), || async {
-            sidecar.cluster("api").await["stale_since"].is_null().then_some(())
-        })
-        .await;
+        sidecar.until_stale(false, secs(30)).await;
     }
     for load in loads {
         load.stop().await.assert_no_failures();

@@ -11,7 +11,7 @@ use outrigger_tests::{client, millis, secs};
 use tokio::time::Instant;
 
 use crate::faulty::{FaultyDns, Reply};
-use crate::{HTTP_CHECK, backends, until_fresh, until_stale};
+use crate::{HTTP_CHECK, backends};
 
 /// How long each fault lasts.
 const FAULT: std::time::Duration = secs(5);
@@ -46,7 +46,7 @@ async fn every_kind_of_failure_keeps_the_set_and_costs_no_request() {
             Some(reply) => dns.set(reply.clone()),
             None => dns.stop(),
         }
-        until_stale(&sidecar, secs(4)).await;
+        sidecar.until_stale(true, secs(4)).await;
         let early = stale_seconds(&sidecar).await;
         tokio::time::sleep_until(began + FAULT).await;
         let late = stale_seconds(&sidecar).await;
@@ -61,7 +61,7 @@ async fn every_kind_of_failure_keeps_the_set_and_costs_no_request() {
         if fault.is_none() {
             dns.restart().await;
         }
-        until_fresh(&sidecar, secs(10)).await;
+        sidecar.until_stale(false, secs(10)).await;
         assert_eq!(stale_seconds(&sidecar).await, 0.0);
     }
     let tally = load.stop().await;
@@ -89,7 +89,7 @@ async fn a_dead_dns_server_costs_no_request() {
 
     bind.thaw();
     // The longest back-off is 30 s.
-    until_fresh(&sidecar, secs(35)).await;
+    sidecar.until_stale(false, secs(35)).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
@@ -143,9 +143,9 @@ async fn over_tcp_a_server_that_was_silent_is_asked_again() {
     assert_eq!(dns.questions_by_transport().udp, 0);
     for _ in 0..2 {
         dns.set(Reply::Silence);
-        until_stale(&sidecar, secs(5)).await;
+        sidecar.until_stale(true, secs(5)).await;
         dns.serve_srv(&[a.address, b.address]);
-        until_fresh(&sidecar, secs(10)).await;
+        sidecar.until_stale(false, secs(10)).await;
     }
     sidecar.until_members("api", vec![a.name(), b.name()], secs(1)).await;
     let asked = dns.questions_by_transport();

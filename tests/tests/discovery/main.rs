@@ -13,11 +13,7 @@ mod rubbish;
 mod search;
 mod truncated;
 
-use std::time::Duration;
-
 use outrigger_tests::backend::Backend;
-use outrigger_tests::eventually;
-use outrigger_tests::sidecar::Sidecar;
 
 const HTTP_CHECK: &str =
     "[clusters.api.health]\nprobe = \"http\"\ninterval = \"1s\"\ntimeout = \"500ms\"\n";
@@ -28,20 +24,4 @@ async fn backends<const N: usize>() -> [Backend; N] {
         all.push(Backend::start().await);
     }
     all.try_into().unwrap()
-}
-
-/// Waits until the cluster `api` knows that its set may be out of date.
-async fn until_stale(sidecar: &Sidecar, patience: Duration) {
-    eventually("the failure is seen", patience, || async {
-        sidecar.cluster("api").await["stale_since"].is_string().then_some(())
-    })
-    .await;
-}
-
-/// Waits until the failure is over.
-async fn until_fresh(sidecar: &Sidecar, patience: Duration) {
-    eventually("the answer is fresh again", patience, || async {
-        sidecar.cluster("api").await["stale_since"].is_null().then_some(())
-    })
-    .await;
 }

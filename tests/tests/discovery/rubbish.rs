@@ -4,9 +4,9 @@ use outrigger_tests::load::Load;
 use outrigger_tests::sidecar::Sidecar;
 use outrigger_tests::{eventually, millis, secs};
 
+use crate::backends;
 use crate::faulty::{FaultyDns, Reply};
 use crate::forged::Forgery;
-use crate::{backends, until_fresh, until_stale};
 
 /// The forged answer comes first each time, and the true one right behind it.
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
@@ -46,12 +46,12 @@ async fn what_cannot_be_read_is_a_failure_and_takes_nobody_away() {
     let load = Load::start(sidecar.web(), 6, 300);
     for forgery in Forgery::FAILURES {
         dns.set(Reply::Forged(forgery, liar.address, truth.to_vec()));
-        until_stale(&sidecar, secs(4)).await;
+        sidecar.until_stale(true, secs(4)).await;
         let cluster = sidecar.cluster("api").await;
         println!("{forgery:?}: {}", cluster["last_error"]);
         sidecar.until_members("api", vec![a.name(), b.name()], millis(100)).await;
         dns.serve_srv(&truth);
-        until_fresh(&sidecar, secs(6)).await;
+        sidecar.until_stale(false, secs(6)).await;
     }
     let tally = load.stop().await;
     tally.assert_no_failures();

@@ -5,8 +5,8 @@ use outrigger_tests::bind::SERVICE;
 use outrigger_tests::secs;
 use outrigger_tests::sidecar::Sidecar;
 
+use crate::backends;
 use crate::faulty::{self, FaultyDns, Reply};
-use crate::{backends, until_fresh, until_stale};
 
 fn config(dns: &FaultyDns, name: &str) -> String {
     let search = "search = [\"near.internal\", \"far.internal.\"]";
@@ -24,17 +24,17 @@ async fn the_first_domain_that_has_the_name_counts_and_a_failure_is_no_no() {
     sidecar.until_members("api", vec![far.name()], secs(1)).await;
 
     dns.set_name("_api._tcp.near.internal.", Reply::Code(ResponseCode::ServFail));
-    until_stale(&sidecar, secs(4)).await;
+    sidecar.until_stale(true, secs(4)).await;
     sidecar.until_members("api", vec![far.name()], secs(1)).await;
 
     dns.set_name("_api._tcp.near.internal.", Reply::Srv(vec![near.address]));
-    until_fresh(&sidecar, secs(6)).await;
+    sidecar.until_stale(false, secs(6)).await;
     sidecar.until_members("api", vec![near.name()], secs(2)).await;
 
     // Nobody says no as long as one of them has not said it.
     dns.set_name("_api._tcp.near.internal.", Reply::NoData);
     dns.set_name("_api._tcp.far.internal.", Reply::Silence);
-    until_stale(&sidecar, secs(6)).await;
+    sidecar.until_stale(true, secs(6)).await;
     sidecar.until_members("api", vec![near.name()], secs(1)).await;
     dns.set_name("_api._tcp.far.internal.", Reply::NxDomain);
     sidecar.until_members("api", vec![], secs(6)).await;

@@ -8,8 +8,8 @@ use outrigger_tests::sidecar::Sidecar;
 use outrigger_tests::{eventually, millis, secs};
 use tokio::time::Instant;
 
+use crate::backends;
 use crate::faulty::{FaultyDns, Questions, Tcp, config};
-use crate::{backends, until_fresh, until_stale};
 
 /// A thousand backends, of which one is there, in the first tier.
 fn thousand(there: SocketAddr) -> String {
@@ -105,10 +105,10 @@ async fn a_part_of_an_answer_takes_nobody_away() {
         // Also none at all, which is not the same as that there are none.
         for records in [2, 0] {
             dns.truncate(records, tcp);
-            until_stale(&sidecar, secs(8)).await;
+            sidecar.until_stale(true, secs(8)).await;
             sidecar.until_members("api", members.clone(), millis(100)).await;
             dns.truncate(records, Tcp::Answered);
-            until_fresh(&sidecar, secs(10)).await;
+            sidecar.until_stale(false, secs(10)).await;
             sidecar.until_members("api", members.clone(), millis(100)).await;
         }
     }

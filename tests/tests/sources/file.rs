@@ -29,13 +29,6 @@ fn config(path: &Path) -> String {
     )
 }
 
-async fn until_stale(sidecar: &Sidecar, stale: bool) {
-    eventually(&format!("stale: {stale}"), secs(3), || async {
-        (sidecar.cluster("api").await["stale_since"].is_string() == stale).then_some(())
-    })
-    .await;
-}
-
 fn ready(states: &[(String, String)]) -> Vec<String> {
     states.iter().filter(|(_, s)| s == "ready").map(|(name, _)| name.clone()).collect()
 }
@@ -73,21 +66,21 @@ async fn whole_files_act_and_others_keep_the_last_set() {
     let whole = listing(&[&a, &b, &c]);
     for bad in [&whole[..whole.len() / 2], "", "{\"endpoints\": 5}", "{\"endpoints\": [{}]}"] {
         write(bad);
-        until_stale(&sidecar, true).await;
+        sidecar.until_stale(true, secs(3)).await;
         assert_eq!(ready(&sidecar.states("api").await).len(), 2, "{bad}");
         write(&listing(&[&b, &c]));
-        until_stale(&sidecar, false).await;
+        sidecar.until_stale(false, secs(3)).await;
     }
     let failures =
         sidecar.metric("outrigger_discovery_updates_total", &[("result", "failure")]).await;
     assert!((4.0..=8.0).contains(&failures), "a bad file is said once: {failures}");
     std::fs::remove_file(&file).unwrap();
-    until_stale(&sidecar, true).await;
+    sidecar.until_stale(true, secs(3)).await;
     sleep(secs(1)).await;
     assert_eq!(ready(&sidecar.states("api").await).len(), 2);
     write(&whole);
     until_ready(&sidecar, &[&a, &b, &c]).await;
-    until_stale(&sidecar, false).await;
+    sidecar.until_stale(false, secs(3)).await;
     // An empty list is an answer, which is doubted.
     write("{\"endpoints\": []}");
     eventually("they are held", SEEN_WITHIN, || async {

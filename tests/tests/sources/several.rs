@@ -47,10 +47,7 @@ async fn consul_comes_first_then_the_rest_and_nobody_is_lost_on_the_way() {
     only(&known).await;
     // It fails, and keeps its answer.
     consul.process.kill().await;
-    eventually("its loss is seen", secs(5), || async {
-        sidecar.cluster("api").await["stale_since"].is_string().then_some(())
-    })
-    .await;
+    sidecar.until_stale(true, secs(5)).await;
     only(&known).await;
     load.stop().await.assert_no_failures();
 }
