@@ -71,11 +71,10 @@ impl Sources {
             // All there is to know was known from the start.
             Source::Static(_) => {}
             Source::File(path) => file::follow(path, &reporter).await,
-            Source::Dns { .. } | Source::DnsSrv { .. } => {
-                if let Some(dns) = self.dns(source) {
-                    refresh(&reporter, dns, self.ttls).await;
-                }
+            Source::Dns { name, port } => {
+                refresh(&reporter, self.addresses(name, *port), self.ttls).await;
             }
+            Source::DnsSrv { name } => refresh(&reporter, self.srv(name), self.ttls).await,
             Source::Consul(service) => {
                 if let Some(consul) = &self.consul {
                     consul.follow(service, &reporter).await;
@@ -118,13 +117,8 @@ impl Sources {
         match source {
             Source::Static(endpoints) => Ok(endpoints.iter().map(from_static).collect()),
             Source::File(path) => file::read(path).await,
-            Source::Dns { .. } | Source::DnsSrv { .. } => match self.dns(source) {
-                Some(mut dns) => {
-                    let answer = dns.lookup(Instant::now()).await;
-                    answer.map(|found| found.endpoints).map_err(|e| e.to_string())
-                }
-                None => Ok(Vec::new()),
-            },
+            Source::Dns { name, port } => self.addresses(name, *port).ask().await,
+            Source::DnsSrv { name } => self.srv(name).ask().await,
             Source::Consul(service) => match &self.consul {
                 Some(consul) => consul.ask(service).await,
                 None => Ok(Vec::new()),
@@ -140,15 +134,12 @@ impl Sources {
         }
     }
 
-    fn dns(&self, source: &Source) -> Option<DnsSource> {
-        let resolver = Arc::clone(&self.resolver);
-        match source {
-            Source::Dns { name, port } => {
-                Some(DnsSource::addresses(resolver, self.ttls, name, *port))
-            }
-            Source::DnsSrv { name } => Some(DnsSource::srv(resolver, self.ttls, name)),
-            Source::Static(_) | Source::File(_) | Source::Consul(_) => None,
-        }
+    fn addresses(&self, name: &str, port: u16) -> DnsSource {
+        DnsSource::addresses(Arc::clone(&self.resolver), self.ttls, name, port)
+    }
+
+    fn srv(&self, name: &str) -> DnsSource {
+        DnsSource::srv(Arc::clone(&self.resolver), self.ttls, name)
     }
 }
 

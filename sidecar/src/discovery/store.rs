@@ -78,8 +78,7 @@ pub fn recall(dir: &Path, settings: &config::Cluster) -> Option<Recalled> {
 
 /// Keeps what a cluster serves from on disk, for as long as the sidecar runs.
 pub async fn keep(cluster: Arc<Cluster>, dir: PathBuf) {
-    let known_from_the_start = |source: &Source| matches!(source, Source::Static(_));
-    if cluster.settings.sources.iter().all(known_from_the_start) {
+    if cluster.settings.sources.iter().all(is_known) {
         return;
     }
     let path = file_of(&dir, cluster.name());
@@ -104,6 +103,11 @@ pub async fn keep(cluster: Arc<Cluster>, dir: PathBuf) {
         }
         tokio::time::sleep(WRITE_EVERY).await;
     }
+}
+
+/// What is in the configuration itself need not be remembered.
+fn is_known(source: &Source) -> bool {
+    matches!(source, Source::Static(_))
 }
 
 /// An earlier life may have ended while it wrote.
@@ -157,7 +161,7 @@ impl Saved {
         };
         let endpoints: Vec<_> =
             snapshot.entries.iter().filter(wanted).map(|e| (&e.backend.endpoint).into()).collect();
-        let live = snapshot.stale_since.is_none() && !matches!(source, Source::Static(_));
+        let live = snapshot.stale_since.is_none() && !is_known(source);
         (live && !endpoints.is_empty()).then(|| Self {
             format: FORMAT,
             cluster: cluster.name().into(),

@@ -109,6 +109,12 @@ impl DnsSource {
         Ok(Found { endpoints: Vec::new(), decided: false, ttl: none_for })
     }
 
+    /// Asks once, as of now.
+    pub(super) async fn ask(&mut self) -> Result<Vec<Endpoint>, String> {
+        let found = self.lookup(Instant::now()).await;
+        found.map(|found| found.endpoints).map_err(|e| e.to_string())
+    }
+
     /// `tried`: this name and those before it, whose answers are still of use.
     async fn lookup_addresses(
         &mut self,
