@@ -4,6 +4,9 @@
 //! fails keeps its last answer. One has none when it failed before it ever answered, when it has
 //! said nothing for `start_timeout`, or when it says that there is nobody and that has lasted for
 //! `removal_hold`.
+//!
+//! While the first one is awaited, the one serves of which something is remembered, since that was
+//! used last: from memory, and from then on with what it says itself.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -37,6 +40,8 @@ pub(super) struct Sources {
 struct Said {
     known: Option<Known>,
     failing_since: Option<SystemTime>,
+    /// Whether something of an earlier life was known of it.
+    remembered: bool,
 }
 
 #[derive(Debug)]
@@ -89,13 +94,17 @@ impl Sources {
 
     pub(super) fn answered(&mut self, answer: Answer, now: Instant) -> Option<News> {
         let hold = self.hold.filter(|_| !answer.decided).unwrap_or_default();
+        // What is remembered and of no use is nothing that could be lost.
+        let had_any = self.known(self.said.get(answer.source)?, now).is_some();
         let said = self.said.get_mut(answer.source)?;
         let recovered = said.failing_since.take().is_some();
         let (endpoints, left_out) = Endpoint::merge(answer.endpoints);
-        let before = said.known.take();
+        let before = said.known.take().filter(|_| had_any);
         let changed = before.as_ref().is_none_or(|known| *known.set != endpoints);
         let empty_from = match &before {
-            Some(Known { from: From::Source { empty_from }, .. }) if !changed => *empty_from,
+            Some(Known { from: From::Source { empty_from }, .. }) if !changed => {
+                (*empty_from).min(now + hold)
+            }
             Some(known) if !known.set.is_empty() => now + hold,
             _ => now,
         };
@@ -128,6 +137,7 @@ impl Sources {
             let set = Arc::new(Endpoint::merge(endpoints).0);
             let from = From::Memory { saved_at, until };
             said.known = Some(Known { set, decided: false, from });
+            said.remembered = true;
         }
     }
 
@@ -136,7 +146,7 @@ impl Sources {
         let mut nobody = None;
         for (source, said) in self.said.iter().enumerate() {
             match self.known(said, now) {
-                None if self.is_awaited(said, now) => return self.remembered(now),
+                None if self.is_awaited(said, now) => return self.meanwhile(now).or(nobody),
                 None => {}
                 Some(known) if known.is_nobody(now) => {
                     nobody = nobody.or_else(|| Some(said.chosen(source, known)));
@@ -162,24 +172,28 @@ impl Sources {
         said.failing_since.is_none() && now < self.awaited_until
     }
 
-    /// What is remembered of any source serves while the first one is awaited.
-    fn remembered(&self, now: Instant) -> Option<Chosen> {
-        self.said.iter().enumerate().find_map(|(source, said)| {
-            let known = self.known(said, now)?;
-            matches!(known.from, From::Memory { .. }).then(|| said.chosen(source, known))
+    /// What serves while the first one is awaited.
+    fn meanwhile(&self, now: Instant) -> Option<Chosen> {
+        let mut remembered = self.said.iter().enumerate().filter(|(_, said)| said.remembered);
+        remembered.find_map(|(source, said)| {
+            let known = self.known(said, now).filter(|known| !known.is_nobody(now))?;
+            Some(said.chosen(source, known))
         })
     }
 
     /// When the choice may be another, even without an answer.
     pub(super) fn next_change(&self, now: Instant) -> Option<Instant> {
-        let times = self.said.iter().flat_map(|said| match &said.known {
-            None if said.failing_since.is_some() => [None, None],
-            None => [Some(self.awaited_until), None],
-            Some(Known { from: From::Memory { until, .. }, .. }) => {
-                [Some(self.patient_until), *until]
-            }
-            Some(Known { set, from: From::Source { empty_from }, .. }) => {
-                [set.is_empty().then_some(*empty_from), None]
+        let times = self.said.iter().flat_map(|said| {
+            let awaited = said.failing_since.is_none().then_some(self.awaited_until);
+            match &said.known {
+                None => [awaited, None, None],
+                // A memory may be too old before its source is no longer awaited.
+                Some(Known { from: From::Memory { until, .. }, .. }) => {
+                    [awaited, Some(self.patient_until), *until]
+                }
+                Some(Known { set, from: From::Source { empty_from }, .. }) => {
+                    [set.is_empty().then_some(*empty_from), None, None]
+                }
             }
         });
         times.flatten().filter(|at| *at > now).min()

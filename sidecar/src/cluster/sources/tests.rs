@@ -124,3 +124,65 @@ fn memory_serves_from_a_failure_or_a_long_silence_until_the_source_speaks() {
     f.remember(1, &[7], None);
     assert_eq!(f.chosen(NOW), Some((1, vec![8], false)));
 }
+
+#[test]
+fn who_served_from_memory_serves_on_with_what_it_says_itself() {
+    let mut f = Fixture::new();
+    f.remember(1, &[7], Some(HOLD));
+    f.answer(2, &[3], NOW);
+    assert_eq!(f.chosen(PATIENCE), Some((1, vec![7], true)));
+    f.answer(1, &[8], PATIENCE);
+    // The first source is awaited still.
+    assert_eq!(f.chosen(PATIENCE), Some((1, vec![8], false)));
+    f.answer(0, &[1], PATIENCE);
+    assert_eq!(f.chosen(PATIENCE), Some((0, vec![1], false)));
+}
+
+#[test]
+fn a_source_is_awaited_when_its_memory_is_too_old() {
+    let mut f = Fixture::new();
+    f.remember(0, &[7], Some(millis(1000)));
+    f.answer(1, &[2], NOW);
+    assert_eq!(f.chosen(PATIENCE), Some((0, vec![7], true)));
+    assert_eq!(f.sources.next_change(f.start + PATIENCE), Some(f.start + millis(1000)));
+    assert_eq!(f.chosen(millis(1000)), None);
+    assert_eq!(f.sources.next_change(f.start + millis(1000)), Some(f.start + START));
+    assert_eq!(f.chosen(START), Some((1, vec![2], false)));
+}
+
+#[test]
+fn nobody_is_missed_of_a_memory_that_was_of_no_use() {
+    let mut f = Fixture::new();
+    f.remember(0, &[7], Some(HOLD));
+    f.answer(1, &[2], NOW);
+    f.answer(0, &[], NOW);
+    assert_eq!(f.chosen(NOW), Some((1, vec![2], false)));
+    // Of one that has served, they are.
+    let mut f = Fixture::new();
+    f.remember(0, &[7], Some(HOLD));
+    f.answer(1, &[2], NOW);
+    f.answer(0, &[], PATIENCE);
+    assert_eq!(f.chosen(PATIENCE), Some((0, vec![], false)));
+    assert_eq!(f.chosen(PATIENCE + HOLD), Some((1, vec![2], false)));
+}
+
+#[test]
+fn nobody_is_an_answer_while_another_source_is_awaited() {
+    let mut f = Fixture::new();
+    f.answer(0, &[1], NOW);
+    let nobody = Answer { decided: true, ..Answer::new(0, SystemTime::UNIX_EPOCH, Vec::new()) };
+    f.sources.answered(nobody, f.start);
+    assert_eq!(f.chosen(NOW), Some((0, vec![], false)));
+}
+
+#[test]
+fn what_is_decided_counts_at_once_though_it_was_doubted_before() {
+    let mut f = Fixture::new();
+    f.answer(0, &[1], NOW);
+    f.answer(1, &[2], NOW);
+    f.answer(0, &[], millis(1000));
+    assert_eq!(f.chosen(millis(2000)), Some((0, vec![], false)));
+    let nobody = Answer { decided: true, ..Answer::new(0, SystemTime::UNIX_EPOCH, Vec::new()) };
+    f.sources.answered(nobody, f.start + millis(2000));
+    assert_eq!(f.chosen(millis(2000)), Some((1, vec![2], false)));
+}

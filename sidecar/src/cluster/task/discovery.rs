@@ -20,6 +20,7 @@ use crate::telemetry::metrics::{DrainResult, Update};
 pub(super) struct Used {
     source: usize,
     set: Set,
+    decided: bool,
 }
 
 impl ClusterTask {
@@ -89,7 +90,8 @@ impl ClusterTask {
         (self.stale_since, self.from_memory) = (stale_since, from_memory);
         match (chosen, &self.used) {
             (Some(chosen), Some(used)) if chosen.source == used.source => {
-                if !Arc::ptr_eq(&chosen.set, &used.set) {
+                // A set that was doubted may come once more, and be meant.
+                if !Arc::ptr_eq(&chosen.set, &used.set) || chosen.decided && !used.decided {
                     let held = self.cluster.settings.removal_hold.filter(|_| !chosen.decided);
                     self.take_over(chosen, held, at, now);
                 }
@@ -114,8 +116,8 @@ impl ClusterTask {
     }
 
     fn take_over(&mut self, chosen: Chosen, hold: Option<Duration>, at: SystemTime, now: Instant) {
-        let Chosen { source, set, .. } = chosen;
-        self.used = Some(Used { source, set: Arc::clone(&set) });
+        let Chosen { source, set, decided, .. } = chosen;
+        self.used = Some(Used { source, set: Arc::clone(&set), decided });
         self.replace(&set, hold, at, now);
     }
 

@@ -133,6 +133,30 @@ fn critical_all_at_once_is_not_believed_at_once() {
 }
 
 #[test]
+fn what_is_decided_acts_at_once_though_it_was_doubted_before() {
+    let mut f = Fixture::new(false);
+    f.say(0, &passing(&[1, 2, 3]));
+    f.say(0, &[]);
+    assert_eq!(f.candidates(), [1, 2, 3]);
+    let nobody = Answer::new(0, SystemTime::UNIX_EPOCH, Vec::new());
+    f.event(Event::Discovered(Answer { decided: true, ..nobody }));
+    assert_eq!(f.candidates(), [0u16; 0]);
+}
+
+/// What was awaited for five seconds was the other source, and meanwhile there was nobody.
+#[test]
+fn who_served_from_memory_is_not_emptied_by_its_own_answer() {
+    let mut f = Fixture::with(false, several_sources);
+    let at = SystemTime::now();
+    f.task.remember(1, at, vec![fixture::endpoint(1, 1, 0)], HOLD);
+    f.wait(Duration::from_millis(500));
+    assert_eq!(f.candidates(), [1]);
+    f.say(1, &passing(&[1, 2]));
+    assert_eq!(f.candidates(), [1, 2]);
+    assert!(!f.cluster.snapshot().from_memory);
+}
+
+#[test]
 fn maintenance_drains_until_it_is_over() {
     let mut f = Fixture::new(false);
     f.say(0, &passing(&[1, 2]));
