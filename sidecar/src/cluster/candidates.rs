@@ -150,7 +150,8 @@ fn doubted(entries: &[Entry], rules: Rules) -> Option<(u16, Usable, bool)> {
     if pending > 0 && rules.probes_awaited {
         return None;
     }
-    if pending > 0 && pending == staying().count() {
+    // Who is critical is used in no case, so that the others are all that there is.
+    if pending > 0 && pending == staying().filter(|entry| !entry.is_critical()).count() {
         return lowest_tier(entries, is_pending).map(|tier| (tier, is_pending, false));
     }
     if rules.panic_threshold == 0 {

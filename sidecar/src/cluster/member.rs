@@ -240,7 +240,8 @@ impl Member {
     }
 
     fn cut_while_unhealthy(&self, rules: &config::Drain) -> Cut {
-        match (self.unhealthy_since.or(self.critical_since), rules.on_unhealthy) {
+        let since = [self.unhealthy_since, self.critical_since].into_iter().flatten().min();
+        match (since, rules.on_unhealthy) {
             (Some(since), OnLeaving::Drain) => Cut::At(since + rules.timeout),
             (Some(_), OnLeaving::Terminate) => Cut::Now,
             (_, OnLeaving::Keep) | (None, _) => Cut::Never,

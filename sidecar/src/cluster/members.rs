@@ -175,14 +175,16 @@ impl Members {
         member
     }
 
-    /// Those whom discovery has dropped and who are no longer held go; their names.
-    pub(super) fn unmask(&mut self, rules: &config::Drain, now: Instant) -> Vec<Arc<str>> {
-        let mut unmasked = Vec::new();
+    /// Suspects who are no longer held are gone, or critical, as discovery says.
+    pub(super) fn unmask(&mut self, rules: &config::Drain, now: Instant) -> Change {
+        let mut change = Change::default();
         for member in self.iter_mut().filter(|member| member.is_unmasked(now)) {
             member.unmask(rules, now);
-            unmasked.push(Arc::clone(&member.backend.name));
+            let is_removed = member.drains.has(Cause::Removal);
+            let lost = if is_removed { &mut change.removed } else { &mut change.critical };
+            lost.push(Arc::clone(&member.backend.name));
         }
-        unmasked
+        change
     }
 
     /// Lets those go that discovery has dropped and that are done; true when somebody went. Who has

@@ -162,12 +162,12 @@ impl ClusterTask {
 
     /// Suspects whose time is up, or who fail their checks, are gone as discovery says.
     pub(super) fn unmask(&mut self, now: Instant) {
-        let unmasked = self.members.unmask(&self.cluster.settings.drain, now);
-        for backend in &unmasked {
-            let cause = "discovery has not taken it back, and its time is up or it fails".into();
-            self.note(Some(backend), Kind::Removed, cause);
-        }
-        self.changed |= !unmasked.is_empty();
+        let Change { removed, critical, .. } =
+            self.members.unmask(&self.cluster.settings.drain, now);
+        let cause = "discovery has not taken it back, and its time is up or it fails";
+        self.note_all(&removed, Kind::Removed, cause);
+        self.note_all(&critical, Kind::Unhealthy, cause);
+        self.changed |= !removed.is_empty() || !critical.is_empty();
     }
 
     fn answer_of(&self, source: usize) -> &'static str {

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::cluster::{FleetDrain, FleetOrder, FleetOrders, Reported, What};
+use crate::config::OnLeaving;
 
 const HOLD: Duration = Duration::from_secs(60);
 
@@ -130,6 +131,10 @@ fn critical_all_at_once_is_not_believed_at_once() {
     assert_eq!(f.candidates(), [1, 2, 3]);
     f.wait(HOLD);
     assert_eq!((f.candidates(), f.state(1)), (vec![], State::Unhealthy));
+    // They are not gone.
+    let happened = f.happened();
+    assert!(happened.iter().any(|(what, _)| what == "unhealthy 10.0.0.1:1"), "{happened:?}");
+    assert!(!happened.iter().any(|(what, _)| what.starts_with("removed")), "{happened:?}");
 }
 
 #[test]
@@ -154,6 +159,28 @@ fn who_served_from_memory_is_not_emptied_by_its_own_answer() {
     f.say(1, &passing(&[1, 2]));
     assert_eq!(f.candidates(), [1, 2]);
     assert!(!f.cluster.snapshot().from_memory);
+}
+
+#[test]
+fn work_at_who_is_critical_is_cut_in_time_though_it_fails_its_checks_as_well() {
+    let mut f = Fixture::with(true, |settings| settings.drain.on_unhealthy = OnLeaving::Drain);
+    f.say(0, &passing(&[1, 2, 3]));
+    (1..=3).for_each(|port| f.probe(port, true));
+    f.say(0, &[(1, Reported::Critical), (2, Reported::Passing), (3, Reported::Passing)]);
+    let cut = f.entry(1).cut;
+    assert!(matches!(cut, Cut::At(_)));
+    f.wait(Duration::from_secs(5));
+    (0..3).for_each(|_| f.probe(1, false));
+    assert_eq!((f.entry(1).probe, f.entry(1).cut), (Verdict::Unhealthy, cut));
+}
+
+#[test]
+fn the_unknown_are_used_though_somebody_is_critical() {
+    let mut f = Fixture::with(true, |settings| settings.panic_threshold = 0);
+    f.say(0, &[(1, Reported::Critical), (2, Reported::Passing)]);
+    assert_eq!(f.candidates(), [0u16; 0]);
+    f.wait(START_TIMEOUT);
+    assert_eq!((f.candidates(), f.cluster.snapshot().candidates.panic), (vec![2], false));
 }
 
 #[test]
