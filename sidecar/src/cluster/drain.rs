@@ -67,6 +67,13 @@ struct Drain {
     how: OnLeaving,
 }
 
+/// The end of a drain with its cause.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Ended {
+    /// Nothing lets the backend drain any longer, and it was not done.
+    pub(super) cancelled: bool,
+}
+
 /// The drains of one backend.
 #[derive(Debug, Default)]
 pub(super) struct Drains {
@@ -85,8 +92,9 @@ impl Drains {
         self.drains.iter().any(|drain| drain.cause == cause)
     }
 
+    /// Whether it drains and nothing of it is left.
     pub(super) fn is_done(&self) -> bool {
-        self.done
+        self.any() && self.done
     }
 
     /// Begins a drain; one of the same cause is replaced.
@@ -98,11 +106,13 @@ impl Drains {
         self.drains.push(Drain { cause, deadline, how });
     }
 
-    /// Ends the drains of a cause; true when it was the last.
-    pub(super) fn end(&mut self, cause: Cause) -> bool {
-        let before = self.drains.len();
+    /// Ends the drain of a cause; `None`: there was none.
+    pub(super) fn end(&mut self, cause: Cause) -> Option<Ended> {
+        if !self.has(cause) {
+            return None;
+        }
         self.drains.retain(|drain| drain.cause != cause);
-        before > 0 && self.drains.is_empty()
+        Some(Ended { cancelled: !self.any() && !self.done })
     }
 
     /// Work has ended since the last look, though none may be in flight now.
@@ -151,5 +161,26 @@ impl Drains {
             cut,
             done: self.done,
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn only_the_end_of_the_last_one_that_was_not_done_is_cancelled() {
+        let now = Instant::now();
+        let deadline = now + Duration::from_secs(30);
+        let mut drains = Drains::default();
+        assert_eq!(drains.end(Cause::Order), None);
+        drains.begin(Cause::Order, OnLeaving::Drain, deadline);
+        drains.begin(Cause::Maintenance, OnLeaving::Drain, deadline);
+        assert_eq!(drains.end(Cause::Order), Some(Ended { cancelled: false }));
+        assert_eq!(drains.end(Cause::Maintenance), Some(Ended { cancelled: true }));
+        drains.begin(Cause::Maintenance, OnLeaving::Drain, deadline);
+        assert!(!drains.observe(0, now) && drains.observe(0, now + QUIET));
+        assert_eq!(drains.end(Cause::Maintenance), Some(Ended { cancelled: false }));
+        assert!(!drains.is_done());
     }
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use tokio::time::Instant;
 
 use super::backend::{Backend, ProbeReport};
-use super::drain::{Cause, Cut, Drains};
+use super::drain::{Cause, Cut, Drains, Ended};
 use super::endpoint::{Endpoint, Reported, WEIGHT_ONE};
 use super::fleet::FleetOrder;
 use super::outlier::Record;
@@ -49,8 +49,7 @@ pub(super) struct Suspicion {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Maintenance {
     Begun,
-    /// It is over, and nothing else lets the member drain.
-    Over,
+    Over(Ended),
 }
 
 /// Weights that are ordered instead of the one that discovery gives.
@@ -116,8 +115,8 @@ impl Member {
                 self.leave(Cause::Maintenance, OnLeaving::Drain, now + rules.timeout);
                 Some(Maintenance::Begun)
             }
-            (false, true) => self.drains.end(Cause::Maintenance).then_some(Maintenance::Over),
-            _ => None,
+            (false, true) => self.drains.end(Cause::Maintenance).map(Maintenance::Over),
+            (true, true) | (false, false) => None,
         }
     }
 

@@ -36,15 +36,17 @@ pub(super) struct Change {
     pub(super) held: Vec<Arc<str>>,
     /// No longer suspects.
     pub(super) cleared: Vec<Arc<str>>,
-    /// Members that discovery had dropped and that were still draining.
+    /// Members that discovery had dropped and that were still there.
     pub(super) returned: Vec<Arc<str>>,
     /// Its source says that it must not be used, or that it may be again.
     pub(super) critical: Vec<Arc<str>>,
     pub(super) usable: Vec<Arc<str>>,
-    /// Its source says that somebody works on it, or no longer does and nothing else lets it drain.
+    /// Its source says that somebody works on it, or no longer does.
     pub(super) maintained: Vec<Arc<str>>,
     pub(super) released: Vec<Arc<str>>,
     pub(super) weights: Vec<(Arc<str>, u32)>,
+    /// Drains that have ended before they were done.
+    pub(super) cancelled: u64,
 }
 
 /// How an answer of discovery is taken over.
@@ -99,8 +101,9 @@ impl Members {
                 Some(endpoint) if endpoint.is_usable() || !member.is_wanted() => {
                     change.note_listed(member, endpoint);
                     member.suspicion = None;
-                    if member.drains.end(Cause::Removal) {
+                    if let Some(ended) = member.drains.end(Cause::Removal) {
                         change.returned.push(name);
+                        change.cancelled += u64::from(ended.cancelled);
                     }
                     member.describe(endpoint, now);
                 }
@@ -133,7 +136,10 @@ impl Members {
         for member in self.present.values_mut() {
             let names = match member.follow_maintenance(&settings.drain, now) {
                 Some(Maintenance::Begun) => &mut change.maintained,
-                Some(Maintenance::Over) => &mut change.released,
+                Some(Maintenance::Over(ended)) => {
+                    change.cancelled += u64::from(ended.cancelled);
+                    &mut change.released
+                }
                 None => continue,
             };
             names.push(Arc::clone(&member.backend.name));

@@ -79,8 +79,7 @@ impl Order {
                 (history::Kind::Draining, "by order".into())
             }
             What::Resume => {
-                let unfinished = !member.drains.is_done();
-                cancelled = member.drains.end(Cause::Order) && unfinished;
+                cancelled = member.drains.end(Cause::Order).is_some_and(|ended| ended.cancelled);
                 (history::Kind::Resumed, "by order".into())
             }
             What::Weight { weight, ttl } => {

@@ -126,8 +126,7 @@ impl ClusterTask {
         let terms = Terms { hold, late: self.members.ever_any(), now };
         let change = self.members.replace(set, &self.cluster.settings, &self.shared, terms);
         let metrics = &self.cluster.metrics;
-        let cancelled = change.returned.len() + change.released.len();
-        metrics.drain(DrainResult::Cancelled).increment(cancelled as u64);
+        metrics.drain(DrainResult::Cancelled).increment(change.cancelled);
         metrics.removals_held.increment(change.held.len() as u64);
         let answer = self.source().map_or("what is remembered", |source| self.answer_of(source));
         self.note_change(&change, &format!("{answer} of {}", time_of_day(at)));

@@ -61,8 +61,8 @@ impl ClusterTask {
                         Kind::Draining
                     }
                     None => {
-                        let unfinished = !member.drains.is_done();
-                        cancelled += u64::from(member.drains.end(Cause::Fleet) && unfinished);
+                        let ended = member.drains.end(Cause::Fleet);
+                        cancelled += u64::from(ended.is_some_and(|ended| ended.cancelled));
                         Kind::Resumed
                     }
                 };

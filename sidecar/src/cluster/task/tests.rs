@@ -5,6 +5,7 @@ mod judged;
 mod keyed;
 mod leaving;
 mod measured;
+mod noted;
 mod picked;
 mod spilling;
 

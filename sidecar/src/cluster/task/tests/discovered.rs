@@ -8,7 +8,7 @@ const HOLD: Duration = Duration::from_secs(60);
 
 impl Fixture {
     /// An answer of one of several sources, with what is said of each endpoint.
-    fn say(&mut self, source: usize, endpoints: &[(u16, Reported)]) {
+    pub(super) fn say(&mut self, source: usize, endpoints: &[(u16, Reported)]) {
         let endpoint = |(port, reported): &(u16, Reported)| Endpoint {
             reported: *reported,
             ..fixture::endpoint(*port, 1, 0)
@@ -23,7 +23,7 @@ impl Fixture {
         self.event(Event::DiscoveryFailed { source, at, error: "timeout".into() });
     }
 
-    fn happened(&self) -> Vec<(String, String)> {
+    pub(super) fn happened(&self) -> Vec<(String, String)> {
         let all = self.task.shared.history.since(0, None);
         let text = |happened: crate::cluster::Happened| {
             let backend = happened.backend.map(|backend| backend.to_string()).unwrap_or_default();
@@ -32,13 +32,13 @@ impl Fixture {
         all.into_iter().map(text).collect()
     }
 
-    fn orders(&mut self, orders: &[(&str, FleetOrder)]) {
+    pub(super) fn orders(&mut self, orders: &[(&str, FleetOrder)]) {
         let named = |(name, order): &(&str, FleetOrder)| ((*name).to_owned(), *order);
         self.event(Event::Fleet(orders.iter().map(named).collect::<FleetOrders>()));
     }
 }
 
-fn passing(ports: &[u16]) -> Vec<(u16, Reported)> {
+pub(super) fn passing(ports: &[u16]) -> Vec<(u16, Reported)> {
     ports.iter().map(|port| (*port, Reported::Passing)).collect()
 }
 
