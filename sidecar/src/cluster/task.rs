@@ -205,6 +205,7 @@ impl ClusterTask {
         let verdict = member.probed(&report, health, now).then_some(member.verdict);
         if passed && health.shows_answers() && member.stall.stalled {
             member.stall.end();
+            self.note(Some(&backend.name), Kind::Recovered, "it answers its checks".into());
             self.changed = true;
         }
         if let Some(verdict) = verdict {
@@ -265,9 +266,10 @@ impl ClusterTask {
         }
     }
 
-    /// Takes a backend out for a while, if it may be: not too many, and not the last.
-    fn eject(&mut self, id: u64, reason: EjectionReason, now: Instant) {
-        let Some(rules) = &self.cluster.settings.outlier else { return };
+    /// Takes a backend out for a while, if it may be: not too many, and not the last. True when it
+    /// was.
+    fn eject(&mut self, id: u64, reason: EjectionReason, now: Instant) -> bool {
+        let Some(rules) = &self.cluster.settings.outlier else { return false };
         let room = Room::of(&self.members, rules);
         if let Some(member) = self.members.get_mut(id)
             && member.is_usable()
@@ -277,7 +279,9 @@ impl ClusterTask {
             let backend = Arc::clone(&member.backend.name);
             self.note(Some(&backend), Kind::Ejected, cause);
             self.changed = true;
+            return true;
         }
+        false
     }
 
     fn suspect(&mut self, id: u64, now: Instant) {
@@ -303,7 +307,11 @@ impl ClusterTask {
             member.backend.end_trial();
         } else {
             member.record.ejection = None;
-            self.eject(id, EjectionReason::Trial, now);
+            let backend = Arc::clone(&member.backend.name);
+            if !self.eject(id, EjectionReason::Trial, now) {
+                let cause = "a request has failed, but it may not be ejected once more";
+                self.note(Some(&backend), Kind::Recovered, cause.into());
+            }
             self.changed = true;
         }
     }
@@ -315,13 +323,22 @@ impl ClusterTask {
         self.shared.history.note(&self.cluster.settings.name, backend, kind, cause, source);
     }
 
-    /// The same of several; of very many some stand for all.
+    /// The same of several.
     fn note_all(&self, backends: &[Arc<str>], kind: Kind, cause: &str) {
-        for backend in backends.iter().take(NOTED) {
-            self.note(Some(backend), kind, cause.to_owned());
+        self.note_each(backends.iter().map(|backend| (backend, kind, cause.to_owned())));
+    }
+
+    /// Of several; of very many some stand for all.
+    fn note_each<'n>(
+        &self,
+        mut notes: impl ExactSizeIterator<Item = (&'n Arc<str>, Kind, String)>,
+    ) {
+        for (backend, kind, cause) in notes.by_ref().take(NOTED) {
+            self.note(Some(backend), kind, cause);
         }
-        if let Some(more @ 1..) = backends.len().checked_sub(NOTED) {
-            self.note(None, kind, format!("{more} more: {cause}"));
+        let more = notes.len();
+        if let Some((_, kind, cause)) = notes.next() {
+            self.note(None, kind, format!("{more} more, as: {cause}"));
         }
     }
 }

@@ -153,10 +153,10 @@ impl ClusterTask {
         self.note_all(&change.maintained, Kind::Draining, &maintained);
         let released = format!("no longer in maintenance in {answer}");
         self.note_all(&change.released, Kind::Resumed, &released);
-        for (backend, weight) in &change.weights {
+        self.note_each(change.weights.iter().map(|(backend, weight)| {
             let weight = f64::from(*weight) / f64::from(WEIGHT_ONE);
-            self.note(Some(backend), Kind::Weight, format!("{weight} in {answer}"));
-        }
+            (backend, Kind::Weight, format!("{weight} in {answer}"))
+        }));
     }
 
     /// Suspects whose time is up, or who fail their checks, are gone as discovery says.

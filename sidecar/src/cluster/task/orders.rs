@@ -71,9 +71,7 @@ impl ClusterTask {
         }
         self.changed |= !notes.is_empty();
         self.cluster.metrics.drain(DrainResult::Cancelled).increment(cancelled);
-        for (backend, kind, cause) in notes {
-            self.note(Some(&backend), kind, cause);
-        }
+        self.note_each(notes.iter().map(|(backend, kind, cause)| (backend, *kind, cause.clone())));
     }
 
     /// Weights whose time is over are taken back.

@@ -82,9 +82,8 @@ impl ClusterTask {
             }
         }
         self.changed |= !ejected.is_empty();
-        for (backend, cause) in ejected {
-            self.note(Some(&backend), Kind::Ejected, cause);
-        }
+        let notes = ejected.iter().map(|(backend, cause)| (backend, Kind::Ejected, cause.clone()));
+        self.note_each(notes);
     }
 
     fn find_stalls(&mut self, now: Instant) {
@@ -117,9 +116,11 @@ impl ClusterTask {
             }
         }
         self.changed |= !drained.is_empty();
-        for (backend, forced) in drained {
-            self.note(Some(&backend), Kind::Drained, format!("{forced} ended by force"));
-        }
+        self.note_each(
+            drained.iter().map(|(backend, forced)| {
+                (backend, Kind::Drained, format!("{forced} ended by force"))
+            }),
+        );
     }
 
     fn grow(&mut self, now: Instant) {

@@ -36,6 +36,22 @@ async fn a_sweep_over_5000_failing_backends_is_quick() {
     assert_eq!(ejected, 2500);
 }
 
+/// It takes a few milliseconds; what is quadratic would take seconds.
+#[test]
+fn an_update_of_5000_endpoints_is_quick() {
+    let mut f = Fixture::new(true);
+    let weighted = |weight| (1..=5000).map(|port| (port, weight, 0)).collect::<Vec<_>>();
+    f.discover(&weighted(1));
+    let update = discovered(&weighted(2));
+    f.now += PUBLISH_EVERY;
+    let started = std::time::Instant::now();
+    f.task.apply(update, f.now);
+    f.task.tick(f.now);
+    let took = started.elapsed();
+    assert!(took < Duration::from_millis(200), "{took:?}");
+    assert!(f.cluster.snapshot().entries.iter().all(|entry| entry.assigned == 512));
+}
+
 /// Each failure above the threshold was an event, and a wake-up of the control thread.
 #[test]
 fn a_streak_is_reported_once() {
@@ -109,6 +125,8 @@ fn an_answered_probe_ends_a_stall_and_an_open_port_does_not() {
         assert!(f.cluster.snapshot().entries[0].stalled);
         f.probe(1, true);
         assert_eq!(f.state(1), expected);
+        let recovered = f.happened().iter().any(|(what, _)| what == "recovered 10.0.0.1:1");
+        assert_eq!(recovered, answers);
     }
 }
 
