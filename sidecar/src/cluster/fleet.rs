@@ -16,6 +16,13 @@ pub struct FleetOrder {
     pub drain: Option<FleetDrain>,
 }
 
+impl FleetOrder {
+    /// This one, and of the other what this one says nothing of.
+    pub(super) fn or(self, other: Self) -> Self {
+        Self { weight: self.weight.or(other.weight), drain: self.drain.or(other.drain) }
+    }
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct FleetDrain {
     /// `None`: the cluster's own.

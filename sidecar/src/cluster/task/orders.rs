@@ -34,10 +34,14 @@ impl ClusterTask {
 
     /// Applies the orders for the fleet to the members that there are.
     pub(super) fn follow_fleet(&mut self, now: Instant) {
-        let named = |(name, order): (&String, &FleetOrder)| {
-            self.members.named(name).ok().map(|id| (id, *order))
-        };
-        let orders: HashMap<u64, FleetOrder> = self.fleet.iter().filter_map(named).collect();
+        let mut orders: HashMap<u64, FleetOrder> = HashMap::new();
+        for (name, order) in &self.fleet {
+            // Under several names of one backend may be different things.
+            if let Ok(id) = self.members.named(name) {
+                let all = orders.entry(id).or_default();
+                *all = all.or(*order);
+            }
+        }
         let timeout = self.cluster.settings.drain.timeout;
         let (mut notes, mut cancelled) = (Vec::new(), 0);
         for member in self.members.iter_mut() {

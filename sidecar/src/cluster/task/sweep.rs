@@ -18,7 +18,11 @@ pub(super) const EVERY: Duration = Duration::from_millis(100);
 impl ClusterTask {
     pub(super) fn sweep(&mut self, now: Instant) {
         let since = std::mem::replace(&mut self.swept, now);
-        self.changed |= self.members.release(now);
+        if self.members.release(now) {
+            // A name that two had may be of one only now.
+            self.follow_fleet(now);
+            self.changed = true;
+        }
         self.unmask(now);
         self.expire_weights(now);
         let ended = self.observe(now);

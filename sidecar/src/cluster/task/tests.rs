@@ -6,6 +6,7 @@ mod keyed;
 mod leaving;
 mod measured;
 mod noted;
+mod ordered;
 mod picked;
 mod spilling;
 
