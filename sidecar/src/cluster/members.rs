@@ -1,6 +1,6 @@
 //! The members of a cluster, and those that were: who joins, who leaves, who comes back.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -23,6 +23,8 @@ pub(super) const REMEMBER: Duration = Duration::from_secs(180);
 #[derive(Debug, Default)]
 pub(super) struct Members {
     present: BTreeMap<Address, Member>,
+    /// Where those that are present are, by the ids of their backends.
+    places: HashMap<u64, Address>,
     departed: BTreeMap<Address, (Member, Instant)>,
     latest_id: u64,
 }
@@ -70,7 +72,7 @@ impl Members {
     }
 
     pub(super) fn get_mut(&mut self, id: u64) -> Option<&mut Member> {
-        self.iter_mut().find(|member| member.backend.id == id)
+        self.present.get_mut(self.places.get(&id)?)
     }
 
     /// Whether there has been anybody yet.
@@ -130,6 +132,7 @@ impl Members {
             if !self.present.contains_key(address) {
                 let member = self.join(endpoint, settings, shared, terms);
                 change.joined.push(Arc::clone(&member.backend.name));
+                self.places.insert(member.backend.id, address.clone());
                 self.present.insert(address.clone(), member);
             }
         }
@@ -206,17 +209,25 @@ impl Members {
         }
         for (address, member) in std::mem::take(&mut self.present) {
             if gone(&member) {
+                self.places.remove(&member.backend.id);
                 self.departed.insert(address, (member, now + REMEMBER));
             } else {
                 self.present.insert(address, member);
             }
         }
-        while self.departed.len() > MAX_ENDPOINTS {
-            let oldest = self.departed.iter().min_by_key(|(_, (_, until))| *until);
-            let Some(oldest) = oldest.map(|(address, _)| address.clone()) else { break };
-            self.departed.remove(&oldest);
-        }
+        self.bound_departed();
         true
+    }
+
+    /// Of those that are away the oldest are forgotten first.
+    fn bound_departed(&mut self) {
+        let Some(excess @ 1..) = self.departed.len().checked_sub(MAX_ENDPOINTS) else { return };
+        let age = |(address, (_, until)): (&Address, &(Member, Instant))| (*until, address.clone());
+        let mut by_age: Vec<_> = self.departed.iter().map(age).collect();
+        by_age.sort_unstable();
+        for (_, address) in by_age.into_iter().take(excess) {
+            self.departed.remove(&address);
+        }
     }
 
     /// Forgets who has been away for long.

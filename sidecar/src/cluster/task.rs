@@ -270,18 +270,20 @@ impl ClusterTask {
     /// was.
     fn eject(&mut self, id: u64, reason: EjectionReason, now: Instant) -> bool {
         let Some(rules) = &self.cluster.settings.outlier else { return false };
-        let room = Room::of(&self.members, rules);
-        if let Some(member) = self.members.get_mut(id)
-            && member.is_usable()
-            && room.is_left_for(member)
-        {
-            let cause = eject(&self.cluster, member, reason, rules, now);
-            let backend = Arc::clone(&member.backend.name);
-            self.note(Some(&backend), Kind::Ejected, cause);
-            self.changed = true;
-            return true;
+        // Looking at everybody is for when it may matter.
+        if !self.members.get_mut(id).is_some_and(|member| member.is_usable()) {
+            return false;
         }
-        false
+        let room = Room::of(&self.members, rules);
+        let Some(member) = self.members.get_mut(id).filter(|member| room.is_left_for(member))
+        else {
+            return false;
+        };
+        let cause = eject(&self.cluster, member, reason, rules, now);
+        let backend = Arc::clone(&member.backend.name);
+        self.note(Some(&backend), Kind::Ejected, cause);
+        self.changed = true;
+        true
     }
 
     fn suspect(&mut self, id: u64, now: Instant) {

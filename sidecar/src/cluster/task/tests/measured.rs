@@ -52,6 +52,53 @@ fn an_update_of_5000_endpoints_is_quick() {
     assert!(f.cluster.snapshot().entries.iter().all(|entry| entry.assigned == 512));
 }
 
+/// Whoever is above the bound of those that are remembered was compared with all of them.
+#[test]
+fn forgetting_5000_at_once_is_quick() {
+    let mut f = Fixture::with(false, |settings| settings.removal_hold = None);
+    let replace = |f: &mut Fixture, set: u16| {
+        f.discover(&(1..=5000).map(|port| (set * 5000 + port, 1, 0)).collect::<Vec<_>>());
+        // One of these sweeps lets those of the set before go.
+        let sweep = |f: &mut Fixture| {
+            let started = std::time::Instant::now();
+            f.wait(sweep::EVERY);
+            started.elapsed()
+        };
+        let longest = (0..20).map(|_| sweep(f)).max().unwrap();
+        assert_eq!(f.task.members.iter().count(), 5000);
+        longest
+    };
+    for set in 0..2 {
+        replace(&mut f, set);
+    }
+    // The best of several, since others use the machine too.
+    let took = (2..6).map(|set| replace(&mut f, set)).min().unwrap();
+    assert!(took < Duration::from_millis(100), "{took:?}");
+}
+
+/// Each looked for its backend among all of them.
+#[test]
+fn an_event_costs_the_same_in_a_cluster_of_5000() {
+    let time = |size: u16| {
+        let mut f = Fixture::new(true);
+        f.discover(&(1..=size).map(|port| (port, 1, 0)).collect::<Vec<_>>());
+        let id = f.backend(size).id;
+        let at = SystemTime::UNIX_EPOCH;
+        let mut round = || {
+            let started = std::time::Instant::now();
+            for _ in 0..200 {
+                let report = ProbeReport { at, round_trip: Duration::ZERO, result: Ok(()) };
+                f.task.apply(Event::Probed { id, report }, f.now);
+            }
+            started.elapsed()
+        };
+        // The best of several, since others use the machine too.
+        (0..10).map(|_| round()).min().unwrap()
+    };
+    let (few, many) = (time(10), time(5000));
+    assert!(many < few * 50, "{few:?} with ten backends, {many:?} with 5000");
+}
+
 /// Each failure above the threshold was an event, and a wake-up of the control thread.
 #[test]
 fn a_streak_is_reported_once() {
