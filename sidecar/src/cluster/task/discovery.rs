@@ -44,7 +44,18 @@ impl ClusterTask {
         let saved_at = saved_at.min(SystemTime::now());
         let age = saved_at.elapsed().unwrap_or_default();
         let Some(left) = max_stale.checked_sub(age) else { return };
-        let now = Instant::now();
+        self.recall(source, saved_at, endpoints, left, Instant::now());
+    }
+
+    /// `left`: how long it may serve.
+    pub(super) fn recall(
+        &mut self,
+        source: usize,
+        saved_at: SystemTime,
+        endpoints: Vec<Endpoint>,
+        left: Duration,
+        now: Instant,
+    ) {
         self.sources.remember(source, saved_at, endpoints, now.checked_add(left));
         self.sources_due = self.sources.next_change(now);
     }

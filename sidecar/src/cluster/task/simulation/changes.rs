@@ -22,6 +22,7 @@ struct Fact {
     id: u64,
     tag: Option<u64>,
     suspect_until: Option<Instant>,
+    own: Option<(u16, Option<Instant>)>,
     ejection: Option<Ejection>,
     stalled: bool,
     done: bool,
@@ -40,28 +41,31 @@ impl World {
                 id: backend.id,
                 tag: backend.tags.map(|tags| tags.signing()),
                 suspect_until: member.suspicion.as_ref().map(|suspicion| suspicion.until),
+                own: member.weights.own,
                 ejection: member.record.ejection,
                 stalled: member.stall.stalled,
-                done: member.drains.any() && member.drains.is_done(),
+                done: member.drains.is_done(),
                 in_flight: backend.in_flight(),
                 usual: backend.usual(),
             });
         }
+        let gone = |at: &usize| self.model.peers[*at].present && facts[*at].is_none();
+        let gone: Vec<usize> = (0..facts.len()).filter(gone).collect();
+        gone.iter().for_each(|at| self.judge_gone(*at, looked));
+        if !gone.is_empty() {
+            // A machine's name may be of one only now.
+            self.model.follow_fleet(Instant::now());
+        }
         let mut ejected = false;
-        for (at, fact) in facts.iter().enumerate() {
-            let peer = &self.model.peers[at];
-            match fact {
-                None if peer.present => self.judge_gone(at, looked),
-                None => {}
-                Some(fact) => {
-                    assert!(peer.present, "{} is there without a cause", peer.port);
-                    self.judge_identity(at, fact);
-                    self.judge_suspicion(at, fact, looked);
-                    self.judge_stall(at, fact, looked);
-                    self.judge_done(at, fact, looked);
-                    ejected |= self.judge_ejection(at, fact, failed_trial);
-                }
-            }
+        let facts = facts.iter().enumerate();
+        for (at, fact) in facts.filter_map(|(at, fact)| Some((at, fact.as_ref()?))) {
+            assert!(self.model.peers[at].present, "{} is there without a cause", at + 1);
+            self.judge_identity(at, fact);
+            self.judge_suspicion(at, fact, looked);
+            self.judge_order(at, fact, looked);
+            self.judge_stall(at, fact, looked);
+            self.judge_done(at, fact, looked);
+            ejected |= self.judge_ejection(at, fact, failed_trial);
         }
         if ejected {
             self.judge_share(&was_stalled);
@@ -94,20 +98,38 @@ impl World {
     /// A suspect goes when its time is up, or there is more against it; not sooner.
     fn judge_suspicion(&mut self, at: usize, fact: &Fact, looked: bool) {
         let now = Instant::now();
-        let deadline = now + self.model.settings.drain.timeout;
+        let (drain, base) = (self.model.settings.drain.timeout, self.model.base_ejection());
         let peer = &mut self.model.peers[at];
         if let Some(until) = fact.suspect_until {
             assert!(now <= until + SWEEP, "{} is a suspect for too long", peer.port);
         }
-        if fact.suspect_until == peer.suspect_until {
+        let Some(suspicion) = peer.suspicion else {
+            return assert!(fact.suspect_until.is_none(), "{} is a suspect", peer.port);
+        };
+        if fact.suspect_until == Some(suspicion.until) {
             return;
         }
         assert!(looked && fact.suspect_until.is_none(), "{} is a suspect", peer.port);
         let doubted = peer.verdict == Verdict::Unhealthy || peer.ejected_until.is_some();
-        let over = peer.suspect_until.is_some_and(|until| until <= now);
+        let over = suspicion.until <= now;
         assert!(doubted || over, "{} is no longer a suspect", peer.port);
-        peer.suspect_until = None;
-        peer.begin_drain(Cause::Removal, deadline);
+        peer.lose(suspicion.then, drain, base, now);
+        self.journal.note(Note::Unmasked(at as u16 + 1));
+    }
+
+    /// A weight ends with its time.
+    fn judge_order(&mut self, at: usize, fact: &Fact, looked: bool) {
+        let now = Instant::now();
+        let peer = &mut self.model.peers[at];
+        let until = peer.own.and_then(|(_, until)| until);
+        if fact.own.is_none() && peer.own.is_some() {
+            let over = until.is_some_and(|until| until <= now);
+            assert!(looked && over, "the weight of {} is gone", peer.port);
+            peer.own = None;
+        }
+        assert_eq!(fact.own, peer.own, "the weight of {}", peer.port);
+        let late = |until: Instant| now > until.max(peer.joined_at) + SWEEP;
+        assert!(!fact.own.and(until).is_some_and(late), "the weight of {} is late", peer.port);
     }
 
     fn judge_done(&mut self, at: usize, fact: &Fact, looked: bool) {
@@ -177,7 +199,7 @@ impl World {
         };
         assert!(cause, "{} was ejected without a cause", peer.port);
         assert!(tried || peer.ejected_until.is_none(), "{} was ejected twice", peer.port);
-        assert_eq!(peer.verdict, Verdict::Healthy);
+        assert_eq!((peer.verdict, peer.critical_since), (Verdict::Healthy, None));
         assert!(peer.drains.is_empty(), "{} is ejected while it drains", peer.port);
         let before =
             if tried { peer.times.clone() } else { peer.times_at(rules.base_ejection, now) };
@@ -205,7 +227,8 @@ impl World {
         assert!(ejected <= most, "{ejected} are ejected, {most} may be");
         let usable = |peer: &Peer| {
             let stalled = peer.stalled && was_stalled[usize::from(peer.port) - 1];
-            peer.verdict == Verdict::Healthy && peer.ejected_until.is_none() && !stalled
+            let ready = peer.verdict == Verdict::Healthy && peer.critical_since.is_none();
+            ready && peer.ejected_until.is_none() && !stalled
         };
         assert!(staying().any(usable), "the last usable one was ejected");
     }

@@ -5,8 +5,9 @@ use std::mem::{Discriminant, discriminant};
 
 use tokio::time::{Duration, Instant};
 
+use super::discovery::Told;
 use super::traffic::Mood;
-use crate::cluster::{Key, NoPick};
+use crate::cluster::{FleetOrders, Key, NoPick};
 use crate::telemetry::metrics::Outcome;
 
 const KEPT: usize = 60;
@@ -23,31 +24,45 @@ pub(super) struct Journal {
 }
 
 /// Kinds of notes.
-pub(super) const KINDS: usize = 19;
+pub(super) const KINDS: usize = 23;
 
 /// Something that happened. Backends go by their ports.
 #[derive(Debug)]
 #[expect(dead_code, reason = "read when it is printed")]
 pub(super) enum Note {
-    Discovered(Vec<(u16, u32, u16)>),
-    DiscoveryFailed,
+    /// Of an earlier life, and how long it may serve.
+    Remembered(usize, Vec<Told>, Duration),
+    /// Which source, what it says, and whether that is decided.
+    Discovered(usize, Vec<Told>, bool),
+    DiscoveryFailed(usize),
     Mood(u16, Mood),
     Probed(u16, bool),
-    Drain(u16, Duration),
+    Drain(u16, Option<Duration>),
     Resume(u16),
+    Weight(u16, Option<u16>, Option<Duration>),
+    Fleet(FleetOrders),
     Suspect(u64),
     Trial(u64, bool),
     Built,
-    Picked { worker: usize, key: Key, what: Result<u16, NoPick> },
+    Picked {
+        worker: usize,
+        key: Key,
+        what: Result<u16, NoPick>,
+    },
     Tried(u16),
     Retry(bool),
     Ended(u16, Outcome),
     Ejected(u16),
     Restored(u16),
     Stalled(u16, bool),
+    Unmasked(u16),
     Done(u16),
     Gone(u16),
-    Published { version: u64, candidates: Vec<u16>, panic: bool },
+    Published {
+        version: u64,
+        candidates: Vec<u16>,
+        panic: bool,
+    },
 }
 
 impl Journal {

@@ -1,4 +1,4 @@
-//! A cluster in a simulated world: discovery that flaps, probes that change their mind, backends
+//! A cluster in a simulated world: sources that flap and contradict each other, probes that change their mind, backends
 //! that fail in every way, traffic through the pickers of several workers, and operators.
 //!
 //! Everything follows from one seed: the configuration, what happens and when. Time is tokio's
@@ -8,13 +8,18 @@
 //! asked for its opinion. `OUTRIGGER_SEED=7` replays one seed.
 
 mod changes;
+mod discovery;
 mod journal;
+mod members;
 mod model;
+mod orders;
+mod past;
 mod peer;
 mod picks;
 mod rules;
 mod setup;
 mod snapshots;
+mod sources;
 mod traffic;
 mod view;
 mod world;

@@ -7,8 +7,9 @@ use tokio::time::{Duration, Instant};
 
 use super::peer::Peer;
 use super::rules::{self, Choice, Standing};
-use crate::cluster::Verdict;
-use crate::cluster::drain::Cause;
+use super::sources::{Counts, Sources};
+use crate::cluster::history::Kind;
+use crate::cluster::{FleetOrders, Verdict};
 use crate::config::{self, Outlier};
 use crate::telemetry::metrics::Outcome;
 
@@ -20,8 +21,12 @@ pub(super) struct Model {
     pub(super) settings: config::Cluster,
     /// By port, from 1 on.
     pub(super) peers: Vec<Peer>,
-    pub(super) answered: bool,
-    pub(super) stale: bool,
+    pub(super) sources: Sources,
+    /// The word that the members are from.
+    pub(super) counts: Option<Counts>,
+    pub(super) fleet: FleetOrders,
+    /// What must be noted beside what is seen of the backends, by their ports.
+    pub(super) due: Vec<(Option<u16>, Kind)>,
     pub(super) verdicts_until: Instant,
     pub(super) in_flight: u32,
     pub(super) latest_id: u64,
@@ -39,11 +44,14 @@ impl Model {
         verdicts_until: Instant,
         now: Instant,
     ) -> Self {
+        let (sources, hold) = (settings.sources.len(), settings.removal_hold);
         Self {
             settings,
             peers: (1..=peers).map(|port| Peer::new(port, now)).collect(),
-            answered: false,
-            stale: false,
+            sources: Sources::new(sources, hold, verdicts_until, now),
+            counts: None,
+            fleet: FleetOrders::new(),
+            due: Vec::new(),
             verdicts_until,
             in_flight: 0,
             latest_id: 0,
@@ -65,62 +73,17 @@ impl Model {
         self.peers.iter().filter(|peer| peer.present)
     }
 
-    fn base_ejection(&self) -> Option<Duration> {
+    pub(super) fn base_ejection(&self) -> Option<Duration> {
         self.settings.outlier.as_ref().map(|rules| rules.base_ejection)
     }
 
     // What the cluster is told.
-
-    pub(super) fn discovered(&mut self, endpoints: &[(u16, u32, u16)], now: Instant) {
-        let (checked, late) = (self.settings.health.is_some(), self.answered);
-        let base = self.base_ejection();
-        let deadline = now + self.settings.drain.timeout;
-        let hold = self.settings.removal_hold.filter(|_| self.loses_too_many(endpoints));
-        for peer in &mut self.peers {
-            let endpoint = endpoints.iter().find(|(port, ..)| *port == peer.port);
-            let Some((_, weight, tier)) = endpoint else {
-                if peer.is_kept() && peer.suspect_until.is_none() {
-                    match hold.filter(|_| peer.drains.is_empty()) {
-                        Some(hold) => peer.suspect_until = Some(now + hold),
-                        None => peer.begin_drain(Cause::Removal, deadline),
-                    }
-                }
-                peer.listed = false;
-                continue;
-            };
-            peer.suspect_until = None;
-            match peer.present {
-                true => peer.end_drain(Cause::Removal),
-                false => peer.join(checked, late, base, now),
-            }
-            peer.listed = true;
-            (peer.weight, peer.tier) = (*weight * 256, *tier);
-        }
-        (self.answered, self.stale) = (true, false);
-    }
-
-    /// Whether an answer drops more than half of three or more, or leaves nobody.
-    fn loses_too_many(&self, endpoints: &[(u16, u32, u16)]) -> bool {
-        let kept = || self.peers.iter().filter(|peer| peer.is_kept() && peer.drains.is_empty());
-        let lost = kept().filter(|peer| !endpoints.iter().any(|(port, ..)| *port == peer.port));
-        let (all, lost) = (kept().count(), lost.count());
-        lost > 0 && (endpoints.is_empty() || all >= 3 && 2 * lost > all)
-    }
 
     pub(super) fn probed(&mut self, id: u64, passed: bool, now: Instant) {
         let Some(health) = self.settings.health.clone() else { return };
         let base = self.base_ejection();
         if let Some(peer) = self.with_id(id) {
             peer.probed(passed, &health, base, now);
-        }
-    }
-
-    pub(super) fn ordered(&mut self, port: u16, drain: Option<Duration>, now: Instant) {
-        let peer = self.peer(port);
-        match drain {
-            _ if !peer.present => {}
-            Some(timeout) => peer.begin_drain(Cause::Order, now + timeout),
-            None => peer.end_drain(Cause::Order),
         }
     }
 
@@ -226,6 +189,7 @@ impl Model {
         let ejected = others().filter(|other| other.ejected_until.is_some()).count();
         let usable = |other: &Peer| other.standing() == Standing::Ready;
         peer.verdict == Verdict::Healthy
+            && peer.critical_since.is_none()
             && ejected < rules.allowance(staying().count())
             && others().any(usable)
     }

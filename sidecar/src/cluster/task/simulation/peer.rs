@@ -5,10 +5,12 @@ use std::ops::RangeInclusive;
 
 use tokio::time::{Duration, Instant};
 
+use super::discovery::Told;
 use super::rules::{Facts, Standing};
 use crate::cluster::Verdict;
 use crate::cluster::drain::{Cause, Cut};
 use crate::cluster::members::REMEMBER;
+use crate::cluster::{FleetOrder, Reported};
 use crate::config::{self, OnLeaving};
 use crate::telemetry::metrics::Outcome;
 
@@ -22,14 +24,18 @@ pub(super) struct Peer {
     pub(super) id: Option<u64>,
     /// What cookies call it, for ever.
     pub(super) tag: Option<u64>,
-    pub(super) listed: bool,
+    /// What its source says of it and is believed.
+    pub(super) told: Told,
+    pub(super) critical_since: Option<Instant>,
     /// Discovery has dropped it with too many others, and is believed from then on.
-    pub(super) suspect_until: Option<Instant>,
+    pub(super) suspicion: Option<Suspicion>,
     /// Whether it is one of the cluster's, listed or not.
     pub(super) present: bool,
+    pub(super) joined_at: Instant,
     pub(super) gone_at: Option<Instant>,
-    pub(super) weight: u32,
-    pub(super) tier: u16,
+    /// A weight by an order to this sidecar, and how long that lasts.
+    pub(super) own: Option<(u16, Option<Instant>)>,
+    pub(super) fleet: FleetOrder,
     pub(super) verdict: Verdict,
     against: u16,
     pub(super) unhealthy_since: Option<Instant>,
@@ -42,7 +48,8 @@ pub(super) struct Peer {
     /// Since when nothing was held against it.
     calm_since: Instant,
     pub(super) stalled: bool,
-    joined_late: bool,
+    /// Whether its share grows from its first verdict on.
+    pub(super) grows: bool,
     pub(super) growing_since: Option<Instant>,
     pub(super) trial: bool,
     pub(super) in_flight: u32,
@@ -56,18 +63,27 @@ pub(super) struct Peer {
     pub(super) recent: VecDeque<(Instant, Outcome)>,
 }
 
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Suspicion {
+    pub(super) until: Instant,
+    /// What is said of it: that it is critical, or nothing.
+    pub(super) then: Option<Told>,
+}
+
 impl Peer {
     pub(super) fn new(port: u16, now: Instant) -> Self {
         Self {
             port,
             id: None,
             tag: None,
-            listed: false,
-            suspect_until: None,
+            told: Told { port, weight: 0, tier: 0, reported: Reported::Passing },
+            critical_since: None,
+            suspicion: None,
             present: false,
+            joined_at: now,
             gone_at: None,
-            weight: 0,
-            tier: 0,
+            own: None,
+            fleet: FleetOrder::default(),
             verdict: Verdict::Pending,
             against: 0,
             unhealthy_since: None,
@@ -77,7 +93,7 @@ impl Peer {
             times: 0..=0,
             calm_since: now,
             stalled: false,
-            joined_late: false,
+            grows: false,
             growing_since: None,
             trial: false,
             in_flight: 0,
@@ -93,6 +109,7 @@ impl Peer {
     pub(super) fn standing(&self) -> Standing {
         match self.verdict {
             _ if !self.drains.is_empty() => Standing::Draining,
+            _ if self.critical_since.is_some() => Standing::Critical,
             Verdict::Unhealthy => Standing::Failing,
             _ if self.ejected_until.is_some() => Standing::Ejected,
             _ if self.stalled => Standing::Stalled,
@@ -103,7 +120,20 @@ impl Peer {
 
     pub(super) fn facts(&self) -> Facts {
         let standing = self.standing();
-        Facts { port: self.port, tier: self.tier, weight: self.weight, standing }
+        Facts { port: self.port, tier: self.told.tier, weight: self.weight(), standing }
+    }
+
+    /// In 256ths: what is ordered here comes before what is ordered everywhere, and that before
+    /// what is discovered.
+    pub(super) fn weight(&self) -> u32 {
+        match (self.own, self.fleet.weight) {
+            (Some((weight, _)), _) | (None, Some(weight)) => u32::from(weight) * 256,
+            (None, None) => self.told.weight * 256,
+        }
+    }
+
+    pub(super) fn drains_by(&self, cause: Cause) -> bool {
+        self.drains.iter().any(|(other, _)| *other == cause)
     }
 
     pub(super) fn deadline(&self) -> Option<Instant> {
@@ -112,14 +142,14 @@ impl Peer {
 
     /// Whether the work that it has ends at once because discovery dropped it.
     fn is_terminated(&self, rules: &config::Drain) -> bool {
-        rules.on_removal == OnLeaving::Terminate
-            && self.drains.iter().any(|(cause, _)| *cause == Cause::Removal)
+        rules.on_removal == OnLeaving::Terminate && self.drains_by(Cause::Removal)
     }
 
     /// Whether work whose affinity names it may arrive, though it is nobody's candidate.
     pub(super) fn takes_affinity(&self, rules: &config::Drain, now: Instant) -> bool {
         let well =
             self.verdict != Verdict::Unhealthy && self.ejected_until.is_none() && !self.stalled;
+        let well = well && self.critical_since.is_none();
         well && self.deadline().is_none_or(|_| self.keeps_affinity(rules, now))
     }
 
@@ -131,7 +161,8 @@ impl Peer {
     /// When its work ends by force, unless it is used in panic.
     pub(super) fn cut(&self, rules: &config::Drain) -> Cut {
         if self.drains.is_empty() {
-            return match (self.unhealthy_since, rules.on_unhealthy) {
+            let since = self.unhealthy_since.into_iter().chain(self.critical_since).min();
+            return match (since, rules.on_unhealthy) {
                 (Some(since), OnLeaving::Drain) => Cut::At(since + rules.timeout),
                 (Some(_), OnLeaving::Terminate) => Cut::Now,
                 _ => Cut::Never,
@@ -141,7 +172,7 @@ impl Peer {
             return Cut::Now;
         }
         let is_cut = |(cause, _): &&(Cause, Instant)| {
-            *cause == Cause::Order || rules.on_removal == OnLeaving::Drain
+            *cause != Cause::Removal || rules.on_removal == OnLeaving::Drain
         };
         let deadlines = self.drains.iter().filter(is_cut).map(|(_, deadline)| *deadline);
         deadlines.min().map_or(Cut::Never, Cut::At)
@@ -149,7 +180,7 @@ impl Peer {
 
     /// Whether it was not dropped for good.
     pub(super) fn is_kept(&self) -> bool {
-        self.present && (self.listed || self.suspect_until.is_some())
+        self.present && !self.drains_by(Cause::Removal)
     }
 
     pub(super) fn end_drain(&mut self, cause: Cause) {
@@ -199,10 +230,10 @@ impl Peer {
             }
             _ => *self = Self { tag: self.tag, ..Self::new(self.port, now) },
         }
-        self.present = true;
+        (self.present, self.joined_at) = (true, now);
         self.verdict = if checked { Verdict::Pending } else { Verdict::Healthy };
         (self.against, self.unhealthy_since) = (0, None);
-        self.joined_late = late;
+        self.grows = late;
         self.growing_since = late.then_some(now);
     }
 
@@ -229,7 +260,7 @@ impl Peer {
         }
         match self.verdict {
             Verdict::Unhealthy => self.recovered(base, now),
-            Verdict::Pending if self.joined_late => self.growing_since = Some(now),
+            Verdict::Pending if self.grows => self.growing_since = Some(now),
             _ => {}
         }
         self.verdict = if passed { Verdict::Healthy } else { Verdict::Unhealthy };

@@ -14,6 +14,8 @@ pub(super) struct Facts {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Standing {
     Draining,
+    /// Its source says that it must not be used.
+    Critical,
     Failing,
     Ejected,
     Stalled,
@@ -78,10 +80,10 @@ pub(super) fn choose(
     if unprobed > 0 && verdicts_awaited {
         return Choice::default();
     }
-    if unprobed > 0 && unprobed == staying.len() {
-        return Choice::of(of(tiers[0], &[Standing::Unprobed]), false);
-    }
-    if panic_threshold == 0 {
+    // Who is critical is used in no case, so that the others are all that there is.
+    let usable = staying.iter().filter(|facts| facts.standing != Standing::Critical).count();
+    let all_unprobed = unprobed > 0 && unprobed == usable;
+    if panic_threshold == 0 && !all_unprobed {
         return Choice::default();
     }
     let doubts =
@@ -90,7 +92,7 @@ pub(super) fn choose(
         for &tier in &tiers {
             let doubted = of(tier, standings);
             if !doubted.is_empty() {
-                return Choice::of(doubted, true);
+                return Choice::of(doubted, !all_unprobed);
             }
         }
     }

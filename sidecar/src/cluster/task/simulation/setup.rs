@@ -17,7 +17,9 @@ fn defaults() -> config::Cluster {
 
 pub(super) fn settings(rng: &mut fastrand::Rng) -> config::Cluster {
     let affinity = affinity(rng);
+    let plain = defaults();
     config::Cluster {
+        sources: vec![plain.sources[0].clone(); one_of(rng, [1, 1, 1, 2, 2, 3])],
         // The parts of keys that tiers have are tested elsewhere.
         tier_spill: !affinity.hashes() && rng.u8(..3) == 0,
         policy: one_of(
@@ -37,7 +39,7 @@ pub(super) fn settings(rng: &mut fastrand::Rng) -> config::Cluster {
             min_per_second: one_of(rng, [0, 3]),
             ..defaults().retry
         },
-        ..defaults()
+        ..plain
     }
 }
 

@@ -7,6 +7,7 @@ use super::peer::Peer;
 use super::rules::{self, Choice, Standing};
 use super::world::World;
 use crate::cluster::fixture::port;
+use crate::cluster::history::Kind;
 use crate::cluster::{Cut, Entry, Snapshot};
 
 /// Snapshots follow each other no faster.
@@ -26,10 +27,17 @@ impl World {
             assert!(pause, "two snapshots within {PUBLISH:?}");
             self.judge_snapshot(&snapshot);
             self.judge_weights(&snapshot);
+            let panicked = self.view.choice.panic;
             self.see(&snapshot);
+            match (panicked, self.view.choice.panic) {
+                (false, true) => self.model.due.push((None, Kind::Panic)),
+                (true, false) => self.model.due.push((None, Kind::PanicOver)),
+                _ => {}
+            }
         } else if !self.task.changed && self.task.swept == now && self.view.version > 0 {
             self.judge_snapshot(&snapshot);
         }
+        self.judge_history();
     }
 
     /// The snapshot says what is the case.
@@ -39,9 +47,14 @@ impl World {
         let present: Vec<&Peer> = model.present().collect();
         let ports = snapshot.entries.iter().map(|entry| port(&entry.backend.endpoint.address));
         assert!(ports.eq(present.iter().map(|peer| peer.port)), "others than those that are there");
+        let counts = model.counts.as_ref();
         assert_eq!(
-            (snapshot.source.is_some(), snapshot.stale_since.is_some()),
-            (model.answered, model.stale)
+            (snapshot.source, snapshot.stale_since, snapshot.from_memory),
+            (
+                counts.map(|counts| counts.source),
+                counts.and_then(|counts| counts.stale_since),
+                counts.is_some_and(|counts| counts.from_memory)
+            )
         );
         let choice = model.choice(now);
         for (place, (entry, peer)) in snapshot.entries.iter().zip(&present).enumerate() {
@@ -50,7 +63,7 @@ impl World {
             let tags = backend.tags.into_iter().flat_map(|tags| tags.all());
             tags.for_each(|tag| assert_eq!(snapshot.find_tag(tag), Some(place)));
             let told = (backend.endpoint.weight, backend.endpoint.priority);
-            assert_eq!(told, (peer.weight, peer.tier), "{}", peer.port);
+            assert_eq!(told, (peer.told.weight * 256, peer.told.tier), "{}", peer.port);
             let panics = choice.panic && choice.candidates.contains(&peer.port);
             judge_entry(entry, peer, model, panics, now);
         }
@@ -73,7 +86,7 @@ impl World {
     fn judge_weights(&self, snapshot: &Snapshot) {
         let now = Instant::now();
         for (entry, peer) in snapshot.entries.iter().zip(self.model.present()) {
-            let (weight, whole) = (f64::from(entry.weight), f64::from(peer.weight));
+            let (weight, whole) = (f64::from(entry.weight), f64::from(peer.weight()));
             assert!(weight >= whole / 10.0 && weight <= whole, "{weight} of {whole}");
             let grown = match (peer.growing_since, self.model.settings.slow_start) {
                 (Some(since), Some(window)) => (now - since).div_duration_f64(window),
@@ -123,6 +136,10 @@ fn judge_entry(entry: &Entry, peer: &Peer, model: &Model, panics: bool, now: Ins
     let state = (entry.probe, entry.ejection.map(|ejection| ejection.until), entry.stalled);
     assert_eq!(state, (peer.verdict, peer.ejected_until, peer.stalled), "{port}");
     assert_eq!(entry.on_trial, peer.ejected_until.is_some_and(|until| until <= now), "{port}");
+    let ordered = (entry.ordered.own, entry.ordered.fleet, entry.assigned);
+    assert_eq!(ordered, (peer.own, peer.fleet.weight, peer.weight()), "{port}");
+    assert_eq!(entry.suspect_until, peer.suspicion.map(|suspicion| suspicion.until), "{port}");
+    assert_eq!(entry.is_critical(), peer.critical_since.is_some(), "{port}");
     let cut = if panics { Cut::Never } else { peer.cut(rules) };
     assert_eq!(entry.cut, cut, "{port}");
     let leaving = entry.leaving.map(|l| (l.cause, l.deadline, l.keeps_affinity, l.done));

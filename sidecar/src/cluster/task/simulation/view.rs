@@ -69,12 +69,12 @@ impl World {
         };
         view.backends = self.model.present().map(seen).collect();
         if let Some(first) = view.choice.candidates.first() {
-            let tier = self.model.peers[usize::from(*first) - 1].tier;
+            let tier = self.model.peers[usize::from(*first) - 1].told.tier;
             let members: Vec<_> = self
                 .model
                 .present()
-                .filter(|peer| peer.tier == tier)
-                .map(|peer| (peer.port, peer.id, peer.weight))
+                .filter(|peer| peer.told.tier == tier)
+                .map(|peer| (peer.port, peer.id, peer.weight()))
                 .collect();
             let mut hasher = DefaultHasher::new();
             members.hash(&mut hasher);

@@ -6,13 +6,15 @@ use std::time::SystemTime;
 
 use tokio::time::{Duration, Instant, advance};
 
+use super::discovery::Told;
 use super::journal::{Journal, Note};
 use super::model::Model;
+use super::past::Shown;
 use super::setup::{self, millis};
 use super::traffic::{Job, Mood};
 use super::view::View;
 use crate::cluster::keyed::Keyed;
-use crate::cluster::{Cluster, ClusterTask, Event, Order, Picker, ProbeReport, What, fixture};
+use crate::cluster::{Cluster, ClusterTask, Event, FleetOrders, Picker, ProbeReport, fixture};
 
 /// Times that the task may wake up without an end of time passing.
 const TURNS: usize = 3_000;
@@ -30,7 +32,15 @@ pub(super) struct World {
     pub(super) journal: Journal,
     /// Tables that are being built: when they are ready, and what they are of.
     tables: VecDeque<(Instant, Arc<Keyed>, u64)>,
-    listed: Vec<(u16, u32, u16)>,
+    pub(super) start: Instant,
+    /// What each source has said, or would have if it did not fail.
+    pub(super) listed: Vec<Vec<Told>>,
+    /// Whether sources say who is critical and in maintenance.
+    pub(super) reports: bool,
+    pub(super) fleet: FleetOrders,
+    /// What is in the history so far, and what that has shown.
+    pub(super) noted: u64,
+    pub(super) shown: Vec<Shown>,
 }
 
 impl World {
@@ -44,21 +54,32 @@ impl World {
         let pickers =
             (0..rng.usize(2..=3)).map(|_| Picker::new(Arc::clone(&cluster), rng.fork())).collect();
         let journal = Journal::new(seed, format!("{start_timeout:?} {settings:?}"));
+        let listed = vec![Vec::new(); settings.sources.len()];
+        let model = Model::new(settings, peers, now + start_timeout, now);
         let mut world = Self {
             cluster,
             task,
             pickers,
             moods: vec![Mood::Well; peers.into()],
             jobs: Vec::new(),
-            model: Model::new(settings, peers, now + start_timeout, now),
+            shown: model.peers.iter().map(Shown::of).collect(),
+            model,
             view: View::default(),
             journal,
             tables: VecDeque::new(),
-            listed: Vec::new(),
+            start: now,
+            listed,
+            reports: rng.bool(),
+            fleet: FleetOrders::new(),
+            noted: 0,
             rng,
         };
+        if world.rng.u8(..3) == 0 {
+            world.remember();
+        }
         if world.rng.bool() {
-            world.discover_all();
+            let source = world.rng.usize(..world.listed.len());
+            world.discover_all(source);
             world.turn();
         }
         world
@@ -74,11 +95,12 @@ impl World {
         };
         self.pass(pause).await;
         match self.rng.u8(..100) {
-            0..=71 => self.burst(),
-            72..=76 => self.change_mood(),
-            77..=90 => self.probe(),
-            91..=95 => self.discover(),
-            96..=98 => self.order(),
+            0..=70 => self.burst(),
+            71..=75 => self.change_mood(),
+            76..=88 => self.probe(),
+            89..=93 => self.discover(),
+            94..=96 => self.order(),
+            97 => self.order_fleet(),
             _ => {}
         }
         self.cut();
@@ -121,6 +143,7 @@ impl World {
             self.view.built = Some(signature);
             self.tell(Event::Built(keyed));
         }
+        self.model.follow_sources(now);
         self.task.tick(now);
         self.judge_tick();
         if let Some(members) = self.task.tables.wanted(now) {
@@ -145,6 +168,7 @@ impl World {
         }
         self.task.apply(event, now);
         self.judge_change(failed_trial, false);
+        self.judge_history();
     }
 
     fn change_mood(&mut self) {
@@ -172,74 +196,5 @@ impl World {
             round_trip: millis(&mut self.rng, 0, 20),
         };
         self.tell(Event::Probed { id, report });
-    }
-
-    fn discover(&mut self) {
-        match self.rng.u8(..20) {
-            _ if self.listed.is_empty() => return self.discover_all(),
-            0 => self.listed.clear(),
-            1..=4 => return self.discover_all(),
-            5 | 6 => {
-                self.journal.note(Note::DiscoveryFailed);
-                self.model.stale = true;
-                let error = "timeout".into();
-                return self.tell(Event::DiscoveryFailed {
-                    source: 0,
-                    at: SystemTime::UNIX_EPOCH,
-                    error,
-                });
-            }
-            7..=14 => {
-                let port = self.rng.u16(1..=self.moods.len() as u16);
-                let before = self.listed.len();
-                self.listed.retain(|(other, ..)| *other != port);
-                if self.listed.len() == before {
-                    let endpoint = self.endpoint(port);
-                    self.listed.push(endpoint);
-                }
-            }
-            _ => {
-                let endpoint = self.rng.choice(&self.listed).copied();
-                let Some((port, ..)) = endpoint else { return };
-                self.listed.retain(|(other, ..)| *other != port);
-                let endpoint = self.endpoint(port);
-                self.listed.push(endpoint);
-            }
-        }
-        self.say_discovered();
-    }
-
-    fn discover_all(&mut self) {
-        self.listed = (1..=self.moods.len() as u16).map(|port| self.endpoint(port)).collect();
-        self.say_discovered();
-    }
-
-    fn endpoint(&mut self, port: u16) -> (u16, u32, u16) {
-        let weight = setup::one_of(&mut self.rng, [0, 1, 1, 1, 2, 10]);
-        let tier = setup::one_of(&mut self.rng, [0, 0, 0, 0, 1, 2]);
-        (port, weight, tier)
-    }
-
-    fn say_discovered(&mut self) {
-        self.rng.shuffle(&mut self.listed);
-        self.journal.note(Note::Discovered(self.listed.clone()));
-        self.model.discovered(&self.listed, Instant::now());
-        self.tell(fixture::discovered(&self.listed));
-    }
-
-    fn order(&mut self) {
-        let port = self.rng.u16(1..=self.moods.len() as u16);
-        let backend = fixture::endpoint(port, 1, 0).address.to_string();
-        let timeout = self.rng.bool().then(|| millis(&mut self.rng, 0, 10_000));
-        let drain = timeout.unwrap_or(self.model.settings.drain.timeout);
-        let drains = self.rng.u8(..3) == 0;
-        let what = if drains { What::Drain { timeout } } else { What::Resume };
-        self.journal.note(if drains { Note::Drain(port, drain) } else { Note::Resume(port) });
-        self.model.ordered(port, drains.then_some(drain), Instant::now());
-        let (order, mut reply) = Order::new(backend, what);
-        self.tell(Event::Order(order));
-        // Who is unknown is said at once; who is known, with the snapshot that shows it.
-        let known = self.model.peer(port).present;
-        assert_eq!(matches!(reply.try_recv(), Ok(Err(_))), !known);
     }
 }
