@@ -6,8 +6,7 @@ use std::time::SystemTime;
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
-use crate::cluster::{Cluster, Entry, Leaving, ProbeReport, Snapshot, State, WEIGHT_ONE};
-use crate::config::Source;
+use crate::cluster::{Cluster, Entry, Leaving, ProbeReport, State, WEIGHT_ONE};
 
 #[derive(Debug, Serialize, Deserialize)]
 pub struct ClustersView {
@@ -101,16 +100,10 @@ pub(super) fn view(clusters: &[Arc<Cluster>]) -> ClustersView {
     ClustersView { clusters: clusters.iter().map(|cluster| ClusterView::of(cluster)).collect() }
 }
 
-/// The kind of the source whose answer is used.
-pub(super) fn source(cluster: &Cluster, snapshot: &Snapshot) -> &'static str {
-    let source = snapshot.source.and_then(|source| cluster.settings.sources.get(source));
-    source.map_or("", Source::kind)
-}
-
 impl ClusterView {
     fn of(cluster: &Cluster) -> Self {
         let snapshot = cluster.snapshot();
-        let source = source(cluster, &snapshot);
+        let source = cluster.settings.source_kind(snapshot.source);
         Self {
             name: cluster.name().into(),
             version: snapshot.version,

@@ -10,7 +10,7 @@ use hyper::body::Incoming;
 use percent_encoding::percent_decode_str;
 use serde::{Deserialize, Serialize};
 
-use super::clusters::{self, BackendView};
+use super::clusters::BackendView;
 use super::{Admin, Reply, error, fleet, json};
 use crate::cluster::{Cluster, Event, Order, OrderError, What};
 use crate::config::DurationText;
@@ -128,7 +128,7 @@ impl OrderPath {
         let snapshot = cluster.snapshot();
         let entry = snapshot.entries.iter().find(|entry| entry.backend.name == name);
         let Some(entry) = entry else { return Err(gone(&name)) };
-        let backend = BackendView::of(entry, clusters::source(cluster, &snapshot));
+        let backend = BackendView::of(entry, cluster.settings.source_kind(snapshot.source));
         Ok(OrderedView { cluster: self.cluster, backend })
     }
 }

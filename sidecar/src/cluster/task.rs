@@ -29,7 +29,7 @@ use super::outlier::Room;
 use super::snapshot::{Entry, Snapshot, Verdict};
 use super::sources::Sources;
 use super::{Cluster, EVENTS};
-use crate::config::{self, Source};
+use crate::config;
 use crate::telemetry::metrics::EjectionReason;
 use discovery::Used;
 
@@ -320,8 +320,7 @@ impl ClusterTask {
 
     /// Remembers what has happened to a backend, or to the cluster, for people.
     fn note(&self, backend: Option<&Arc<str>>, kind: Kind, cause: String) {
-        let source = self.source().and_then(|source| self.cluster.settings.sources.get(source));
-        let source = source.map_or("", Source::kind);
+        let source = self.cluster.settings.source_kind(self.source());
         self.shared.history.note(&self.cluster.settings.name, backend, kind, cause, source);
     }
 

@@ -41,9 +41,10 @@ pub fn load_defaults() -> Result<Loaded, Problems> {
     judge(None)
 }
 
-/// The endpoints that the text of a file of that name lists, judged like those of a `static` source.
+/// The endpoints that the text of a file of that name lists, under `endpoints` or as all there is, judged like those of a `static` source.
 pub fn load_endpoints(name: &Path, text: &str) -> Result<Vec<StaticEndpoint>, Problems> {
-    let file = FileSource::parse(name, text).map_err(|problem| Problems(vec![problem]))?;
+    let file = FileSource::parse_list(name, text, "endpoints")
+        .map_err(|problem| Problems(vec![problem]))?;
     let problem = |path: &KeyPath, message: String| Problem {
         place: file.place(path),
         key: path.to_string(),

@@ -169,6 +169,13 @@ pub struct Cluster {
     pub slow_start: Option<Duration>,
 }
 
+impl Cluster {
+    /// The kind of the source at this place, as the metrics have it; empty where there is none.
+    pub fn source_kind(&self, place: Option<usize>) -> &'static str {
+        place.and_then(|place| self.sources.get(place)).map_or("", Source::kind)
+    }
+}
+
 /// Which Host a backend is sent.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum HostPolicy {

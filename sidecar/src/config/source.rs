@@ -9,9 +9,9 @@ use std::collections::HashMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-use figment::value::{Dict, Map};
+use figment::value::{Dict, Map, Value};
 use figment::{Metadata, Profile, Provider};
-use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
+use serde::de::{Deserialize, DeserializeOwned, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_saphyr::Spanned;
 use toml::de::{DeTable, DeValue};
 
@@ -37,12 +37,29 @@ impl FileSource {
 
     /// Parses the text of a file; the ending of its name says which format it has.
     pub(super) fn parse(path: &Path, text: &str) -> Result<Self, Problem> {
-        let (values, lines) = match path.extension().and_then(|ending| ending.to_str()) {
-            Some("yaml" | "yml") => parse_yaml(text),
-            Some("json") => parse_json(text),
-            _ => parse_toml(text),
+        let root = KeyPath::default();
+        let (values, lines) = match Format::of(path) {
+            Format::Yaml => parse_yaml(text, &root),
+            Format::Json => parse_json(text, &root),
+            Format::Toml => parse_toml(text),
         }
         .map_err(|(line, message)| problem(path, line, message))?;
+        Ok(Self { path: path.into(), values, lines })
+    }
+
+    /// As `parse`, but a text that is nothing but a list stands for a table with this key.
+    pub(super) fn parse_list(path: &Path, text: &str, key: &str) -> Result<Self, Problem> {
+        let format = Format::of(path);
+        if format == Format::Toml || !is_list(text) {
+            return Self::parse(path, text);
+        }
+        let root = KeyPath::default().key(key);
+        let (list, lines): (Vec<Value>, _) = match format {
+            Format::Json => parse_json(text, &root),
+            _ => parse_yaml(text, &root),
+        }
+        .map_err(|(line, message)| problem(path, line, message))?;
+        let values = Dict::from([(key.to_owned(), list.into())]);
         Ok(Self { path: path.into(), values, lines })
     }
 
@@ -56,6 +73,31 @@ impl FileSource {
         }
         Place::File { path: self.path.display().to_string(), line }
     }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Format {
+    Toml,
+    Yaml,
+    Json,
+}
+
+impl Format {
+    fn of(path: &Path) -> Self {
+        match path.extension().and_then(|ending| ending.to_str()) {
+            Some("yaml" | "yml") => Self::Yaml,
+            Some("json") => Self::Json,
+            _ => Self::Toml,
+        }
+    }
+}
+
+/// Whether a text in JSON or YAML begins as a list does.
+fn is_list(text: &str) -> bool {
+    let lines = text.lines().map(str::trim_start);
+    let mut said =
+        lines.filter(|line| !line.is_empty() && !line.starts_with('#') && *line != "---");
+    said.next().is_some_and(|line| line.starts_with('[') || line.starts_with('-'))
 }
 
 impl Provider for FileSource {
@@ -81,9 +123,9 @@ fn read_text(path: &Path) -> Result<String, String> {
     std::fs::read_to_string(path).map_err(|e| format!("cannot be read: {e}"))
 }
 
-type Parsed = Result<(Dict, HashMap<KeyPath, usize>), (Option<usize>, String)>;
+type Parsed<T> = Result<(T, HashMap<KeyPath, usize>), (Option<usize>, String)>;
 
-fn parse_toml(text: &str) -> Parsed {
+fn parse_toml(text: &str) -> Parsed<Dict> {
     let line_of = |offset: usize| {
         1 + text.as_bytes()[..offset.min(text.len())].iter().filter(|b| **b == b'\n').count()
     };
@@ -127,21 +169,22 @@ fn toml_value_lines(
     }
 }
 
-fn parse_json(text: &str) -> Parsed {
+/// `root`: where the document is, for the lines.
+fn parse_json<T: DeserializeOwned>(text: &str, root: &KeyPath) -> Parsed<T> {
     let values = serde_json::from_str(text).map_err(|e| (Some(e.line()), e.to_string()))?;
     // What serde_json takes and saphyr does not (a tab as indentation, say) only costs lines.
     let lines =
-        serde_saphyr::from_str::<Located>(text).map(|node| node.lines()).unwrap_or_default();
+        serde_saphyr::from_str::<Located>(text).map(|node| node.lines(root)).unwrap_or_default();
     Ok((values, lines))
 }
 
-fn parse_yaml(text: &str) -> Parsed {
+fn parse_yaml<T: DeserializeOwned>(text: &str, root: &KeyPath) -> Parsed<T> {
     let fault = |e: serde_saphyr::Error| {
         let line = e.location().and_then(|location| usize::try_from(location.line()).ok());
         (line, e.without_snippet().to_string())
     };
     let located = serde_saphyr::from_str::<Located>(text).map_err(fault)?;
-    Ok((serde_saphyr::from_str(text).map_err(fault)?, located.lines()))
+    Ok((serde_saphyr::from_str(text).map_err(fault)?, located.lines(root)))
 }
 
 /// The shape of a document with the line of every node, its scalars left out.
@@ -152,9 +195,9 @@ enum Located {
 }
 
 impl Located {
-    fn lines(&self) -> HashMap<KeyPath, usize> {
+    fn lines(&self, root: &KeyPath) -> HashMap<KeyPath, usize> {
         let mut lines = HashMap::new();
-        self.collect(&KeyPath::default(), &mut lines);
+        self.collect(root, &mut lines);
         lines
     }
 

@@ -132,11 +132,24 @@ mod tests {
         assert_eq!(endpoints("a.json", "{\"endpoints\": []}"), Ok(Vec::new()));
     }
 
+    /// As it is written in the configuration of a `static` source.
+    #[test]
+    fn a_file_may_hold_nothing_but_the_list() {
+        let expected = Ok(vec!["10.0.0.1:80 2 0".to_owned(), "10.0.0.2:80 1 0".to_owned()]);
+        let json = r#" [{"address": "10.0.0.1:80", "weight": 2}, {"address": "10.0.0.2:80"}]"#;
+        assert_eq!(endpoints("a.json", json), expected);
+        assert_eq!(endpoints("a.yaml", json), expected);
+        let yaml = "---\n# ours\n- address: 10.0.0.1:80\n  weight: 2\n- address: 10.0.0.2:80\n";
+        assert_eq!(endpoints("a.yaml", yaml), expected);
+        assert_eq!(endpoints("a.json", "[]"), Ok(Vec::new()));
+        let bad = endpoints("a.yaml", "# ours\n- address: web:80\n").unwrap_err();
+        assert!(bad.contains("a.yaml:2: endpoints[0].address: got \"web:80\""), "{bad}");
+    }
+
     #[test]
     fn what_is_wrong_is_named_with_its_line_and_nothing_is_used() {
         for (text, said) in [
             ("{}", "a.json: endpoints: is missing"),
-            ("[]", "a.json"),
             (
                 "{\"endpoints\": [\n{\"address\": \"web:80\"}]}",
                 "a.json:2: endpoints[0].address: got \"web:80\"",

@@ -99,8 +99,8 @@ pub struct Discovery {
     /// `static`: the endpoints themselves.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub endpoints: Option<Vec<StaticEndpoint>>,
-    /// `file`: a JSON, YAML or TOML file, by its ending, with a list `endpoints` as that of a
-    /// `static` source; it is read again when it changes.
+    /// `file`: a JSON, YAML or TOML file, by its ending, that holds the list of a `static`
+    /// source, alone or under `endpoints`; it is read again when it changes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub path: Option<PathText>,
     /// `consul`: the service; or give `query`.
