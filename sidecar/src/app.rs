@@ -17,13 +17,13 @@ use tokio::time::Instant;
 use crate::admin::{self, Admin};
 use crate::cluster::affinity::Keyring;
 use crate::cluster::{Cluster, FleetWrite, History};
-use crate::config::Config;
+use crate::config::{Config, Traffic};
 use crate::discovery::store::{self, Recalled};
 use crate::discovery::{SourceError, Sources};
 use crate::net::Address;
 use crate::net::backoff::Backoff;
 use crate::net::listen::Socket;
-use crate::proxy::worker::{self, Listener};
+use crate::proxy::worker::{self, Leads, Listener, Role};
 use crate::shutdown::{self, Guards, Phase};
 use crate::state::{self, StateError};
 use crate::telemetry::metrics::{Metrics, TOUCH};
@@ -199,21 +199,48 @@ fn bind_listener(
     let who = format!("listener `{}`", settings.name);
     let socket = bind(&who, &settings.listen)?;
     let address = address(&socket, &who, &settings.listen)?;
-    let route = |route: &config::Route| {
-        let cluster = clusters.iter().find(|cluster| cluster.name() == &*route.cluster)?;
-        Some((Arc::clone(cluster), metrics.route(&settings.name, cluster.name())))
-    };
     let permits = settings.max_connections.unwrap_or_else(default_max_connections);
     let listener = Listener {
-        // Validation has seen to it that every cluster is there.
-        routes: settings.routes.iter().filter_map(route).collect(),
+        role: role(settings, clusters, metrics),
         metrics: metrics.listener(&settings.name),
-        unrouted: metrics.route(&settings.name, ""),
         permits: Arc::new(Semaphore::new(permits)),
         settings: settings.clone(),
         address,
     };
     Ok((socket, listener))
+}
+
+/// What is spoken on a listener, where it goes, and what counts it there.
+fn role(settings: &config::Listener, clusters: &[Arc<Cluster>], metrics: &Arc<Metrics>) -> Role {
+    let name = &settings.name;
+    let transport = || Leads {
+        nowhere: metrics.transport(name, ""),
+        routes: routes(settings, clusters, |cluster| metrics.transport(name, cluster)),
+    };
+    match &settings.traffic {
+        Traffic::Http(http) => {
+            let leads = Leads {
+                nowhere: metrics.route(name, ""),
+                routes: routes(settings, clusters, |cluster| metrics.route(name, cluster)),
+            };
+            Role::Http(http.clone(), leads)
+        }
+        Traffic::Tcp(tcp) => Role::Tcp(tcp.clone(), transport()),
+        Traffic::Udp(udp) => Role::Udp(udp.clone(), transport()),
+    }
+}
+
+fn routes<M>(
+    settings: &config::Listener,
+    clusters: &[Arc<Cluster>],
+    metrics: impl Fn(&str) -> Arc<M>,
+) -> Vec<(Arc<Cluster>, Arc<M>)> {
+    let route = |name: &Arc<str>| {
+        let cluster = clusters.iter().find(|cluster| cluster.name() == &**name)?;
+        Some((Arc::clone(cluster), metrics(name)))
+    };
+    // Validation has seen to it that every cluster is there.
+    settings.clusters().filter_map(route).collect()
 }
 
 /// Four tenths of the limit on open files: as many for the connections to backends, and the

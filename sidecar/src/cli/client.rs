@@ -117,7 +117,7 @@ async fn fetch(
     address: &Address,
     request: Request<Full<Bytes>>,
 ) -> Result<(StatusCode, Bytes), Box<dyn std::error::Error + Send + Sync>> {
-    let stream = dial::connect(address, Some(TIMEOUT)).await?;
+    let stream = dial::connect(address, Some(TIMEOUT), dial::Patience::Short).await?;
     let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
     let driver = tokio::spawn(connection);
     let response = sender.send_request(request).await?;

@@ -6,6 +6,7 @@
 mod discovery;
 mod error;
 mod health;
+mod listener;
 mod load;
 mod policies;
 pub mod raw;
@@ -23,6 +24,10 @@ use std::time::Duration;
 pub use discovery::{Consul, ConsulAddress, ConsulName, ConsulService, Source, StaticEndpoint};
 pub use error::{Place, Problem, Problems};
 pub use health::{Expected, Health, HttpProbe, JsonCondition, Probe, UdpProbe};
+pub use listener::{
+    HostMatch, HttpTraffic, Listener, ListenerTimeouts, Route, TcpRoute, TcpTraffic, Traffic,
+    UdpTraffic,
+};
 pub use load::{Loaded, load, load_defaults, load_endpoints, load_text};
 pub use policies::{Affinity, AffinityBy, AffinityKey, Drain, Limits, OnLeaving, Outlier, Retry};
 pub use schema::schema;
@@ -33,6 +38,8 @@ use ipnet::IpNet;
 use crate::balancer::Policy;
 use crate::net::Address;
 use raw::{LogFormat, LogLevel};
+
+pub use raw::ProxyProtocol;
 
 /// A configuration that has passed every check.
 #[derive(Debug, Clone)]
@@ -108,43 +115,6 @@ pub struct AffinitySecret {
 }
 
 #[derive(Debug, Clone)]
-pub struct Listener {
-    pub name: Arc<str>,
-    pub listen: Address,
-    /// At least one; a listener with `cluster` has one route that matches everything.
-    pub routes: Vec<Route>,
-    pub max_connections: Option<usize>,
-    pub timeouts: ListenerTimeouts,
-}
-
-/// `None`: disabled.
-#[derive(Debug, Clone, Copy)]
-pub struct ListenerTimeouts {
-    pub head: Option<Duration>,
-    pub idle: Option<Duration>,
-    pub body_idle: Option<Duration>,
-    pub write_stall: Option<Duration>,
-}
-
-#[derive(Debug, Clone)]
-pub struct Route {
-    pub host: Option<HostMatch>,
-    /// Without a trailing slash; empty for `/`, which matches every path.
-    pub path_prefix: Option<String>,
-    /// Without a trailing slash; empty for `/`.
-    pub rewrite_prefix: Option<String>,
-    pub cluster: Arc<str>,
-}
-
-/// Hosts are compared without regard to case; these are lower case.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum HostMatch {
-    Exact(String),
-    /// `.example.com` for `*.example.com`: any name with at least one more label.
-    Suffix(String),
-}
-
-#[derive(Debug, Clone)]
 pub struct Cluster {
     pub name: Arc<str>,
     pub policy: Policy,
@@ -165,6 +135,8 @@ pub struct Cluster {
     pub drain: Drain,
     pub affinity: Affinity,
     pub limits: Limits,
+    /// `None`: backends are not told who the client is.
+    pub proxy_protocol: Option<ProxyProtocol>,
     /// `None`: everyone has its full share at once.
     pub slow_start: Option<Duration>,
 }
@@ -194,5 +166,12 @@ pub struct ClusterTimeouts {
     pub connect: Option<Duration>,
     pub response: Option<Duration>,
     pub stream_idle: Option<Duration>,
+    /// Of a tunnel or TCP connection.
     pub idle: Option<Duration>,
+    /// Of a TCP connection of which one side has ended.
+    pub half_closed: Option<Duration>,
+    /// How old a TCP connection may become.
+    pub max_age: Option<Duration>,
+    /// Of a UDP session.
+    pub session_idle: Option<Duration>,
 }

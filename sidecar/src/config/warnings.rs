@@ -16,7 +16,7 @@ impl Config {
         if !listener.listen.is_local() {
             return Vec::new();
         }
-        let reached: BTreeSet<&str> = listener.routes.iter().map(|route| &*route.cluster).collect();
+        let reached: BTreeSet<&str> = listener.clusters().map(|cluster| &**cluster).collect();
         let of_cluster = |cluster: &Cluster| {
             format!(
                 "listeners.{}: cluster `{}` tells clients apart by \"source_ip\", and all that \

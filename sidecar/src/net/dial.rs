@@ -70,6 +70,19 @@ impl Stream {
         }
     }
 
+    /// Whether what is written is what the socket carries.
+    pub fn is_plain(&self) -> bool {
+        matches!(self, Self::Tcp(_) | Self::Unix(_))
+    }
+
+    /// Lets nobody take what was sent for whole when this is closed.
+    pub fn reset_on_close(&self) {
+        // A unix socket has no reset; its close is all there is to see.
+        if let Self::Tcp(stream) = self {
+            let _ = stream.set_zero_linger();
+        }
+    }
+
     /// From now on the peer is given up after so much silence; nobody vanishes from a unix socket.
     pub fn set_patience(&self, patience: Patience) -> io::Result<()> {
         match self {
@@ -86,7 +99,11 @@ pub fn has_vanished(error: &io::Error) -> bool {
 }
 
 /// Connects within `timeout`; `None` waits as long as the kernel does.
-pub async fn connect(address: &Address, timeout: Option<Duration>) -> io::Result<Stream> {
+pub async fn connect(
+    address: &Address,
+    timeout: Option<Duration>,
+    patience: Patience,
+) -> io::Result<Stream> {
     let connecting = async {
         match address {
             Address::Tcp(address) => {
@@ -97,7 +114,7 @@ pub async fn connect(address: &Address, timeout: Option<Duration>) -> io::Result
                 sockopt::set_tcp_keepidle(&stream, ASKED_AFTER)?;
                 sockopt::set_tcp_keepintvl(&stream, ASKED_EVERY)?;
                 let stream = Stream::Tcp(stream);
-                stream.set_patience(Patience::Short)?;
+                stream.set_patience(patience)?;
                 Ok(stream)
             }
             Address::Unix(path) => UnixStream::connect(path).await.map(Stream::Unix),

@@ -5,11 +5,13 @@
 //! socket per listener, and workers even the connections out between themselves.
 
 use std::io;
+use std::net::SocketAddr;
 use std::os::unix::fs::FileTypeExt;
 use std::os::unix::net::UnixStream as StdUnixStream;
 use std::path::Path;
 use std::time::Duration;
 
+use socket2::TcpKeepalive;
 use tokio::net::{TcpListener, UnixListener};
 
 use super::Address;
@@ -21,6 +23,9 @@ const BACKLOG: i32 = 4096;
 /// How long accepting rests when the process is out of descriptors or memory: long enough to
 /// cost nothing, short enough to go unnoticed once it has some again.
 const EXHAUSTED: Duration = Duration::from_millis(50);
+
+/// A client that was silent for so long is asked whether it is there.
+const KEEPALIVE: Duration = Duration::from_secs(60);
 
 /// A bound socket that is not yet part of any runtime.
 #[derive(Debug)]
@@ -46,6 +51,10 @@ impl Socket {
                 // A restart need not wait for the connections of the last process to time out.
                 socket.set_reuse_address(true)?;
                 socket.set_nonblocking(true)?;
+                // What is accepted inherits both: what is written is written whole, so that waiting for
+                // more only delays it, and a client that has vanished is found out.
+                socket.set_tcp_nodelay(true)?;
+                socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(KEEPALIVE))?;
                 socket.bind(&(*address).into())?;
                 socket.listen(BACKLOG)?;
                 Ok(Self(Kind::Tcp(socket.into())))
@@ -104,8 +113,9 @@ impl Acceptor {
         loop {
             let accepted = match &self.0 {
                 Kind::Tcp(listener) => listener.accept().await.map(|(stream, peer)| {
-                    let _ = stream.set_nodelay(true);
-                    Accepted { stream: Stream::Tcp(stream), peer: Some(peer.ip()) }
+                    // On a socket for both versions of IP a client of the older one looks like this.
+                    let peer = SocketAddr::new(peer.ip().to_canonical(), peer.port());
+                    Accepted { stream: Stream::Tcp(stream), peer: Some(peer) }
                 }),
                 Kind::Unix(listener) => listener
                     .accept()
@@ -130,7 +140,8 @@ impl Acceptor {
 #[derive(Debug)]
 pub struct Accepted {
     pub stream: Stream,
-    pub peer: Option<std::net::IpAddr>,
+    /// `None`: a unix socket, which tells nobody apart.
+    pub peer: Option<SocketAddr>,
 }
 
 /// Whether the process or the machine lacks something, rather than the connection.

@@ -3,6 +3,9 @@
 //! Each worker is a thread with a runtime, timers and pools of its own, and nothing on the way
 //! of a request leaves it.
 
+mod cluster;
 pub mod http;
+mod service;
+mod tcp;
 mod timer;
 pub mod worker;

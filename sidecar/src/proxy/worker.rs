@@ -2,7 +2,7 @@
 
 use std::cell::Cell;
 use std::io;
-use std::net::IpAddr;
+use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -14,15 +14,16 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
 use tokio::task::spawn_local;
 use tokio::time::MissedTickBehavior;
 
-use super::http::{Date, Destination, LocalCluster, Routes, Site, serve};
+use super::cluster::LocalCluster;
+use super::service::{Service, Services};
 use super::timer::Timers;
 use crate::cluster::Cluster;
-use crate::config;
+use crate::config::{self, HttpTraffic, TcpTraffic, UdpTraffic};
 use crate::net::Address;
 use crate::net::dial::{StdStream, Stream};
 use crate::net::listen::{Accepted, Acceptor, Socket};
 use crate::shutdown::{Guard, Guards, Phase};
-use crate::telemetry::metrics::{ListenerMetrics, RouteMetrics};
+use crate::telemetry::metrics::{ListenerMetrics, RouteMetrics, TransportMetrics};
 use crate::upstream;
 
 /// Connections on their way from one worker to another.
@@ -35,12 +36,25 @@ pub struct Listener {
     /// What its socket is bound to.
     pub address: Address,
     pub metrics: Arc<ListenerMetrics>,
-    /// For requests that no route takes.
-    pub unrouted: Arc<RouteMetrics>,
-    /// One for each route of the settings.
-    pub routes: Vec<(Arc<Cluster>, Arc<RouteMetrics>)>,
+    pub role: Role,
     /// Bounds the connections that are open.
     pub permits: Arc<Semaphore>,
+}
+
+/// What is spoken on a listener, and where it goes.
+#[derive(Debug)]
+pub enum Role {
+    Http(HttpTraffic, Leads<RouteMetrics>),
+    Tcp(TcpTraffic, Leads<TransportMetrics>),
+    Udp(UdpTraffic, Leads<TransportMetrics>),
+}
+
+#[derive(Debug)]
+pub struct Leads<M> {
+    /// For what no route takes.
+    pub nowhere: Arc<M>,
+    /// One for each route of the settings.
+    pub routes: Vec<(Arc<Cluster>, Arc<M>)>,
 }
 
 /// The workers, as each of them sees the others.
@@ -61,7 +75,7 @@ struct Member {
 #[derive(Debug)]
 struct HandOver {
     stream: StdStream,
-    peer: Option<IpAddr>,
+    peer: Option<SocketAddr>,
     open: Open,
 }
 
@@ -124,44 +138,21 @@ struct Worker {
     index: usize,
     team: Arc<Team>,
     /// In the order of the team's listeners.
-    sites: Vec<Rc<Site>>,
+    services: Vec<Service>,
     clusters: Vec<Rc<LocalCluster>>,
     timers: Rc<Timers>,
     draining: Rc<Cell<bool>>,
-    closing: Cell<bool>,
+    closing: Rc<Cell<bool>>,
 }
 
 impl Worker {
     fn new(index: usize, team: Arc<Team>) -> Rc<Self> {
-        let (draining, date) = (Rc::new(Cell::new(false)), Rc::<Date>::default());
-        let mut clusters: Vec<Rc<LocalCluster>> = Vec::new();
-        let mut local = |cluster: &Arc<Cluster>| {
-            let known = clusters.iter().find(|known| Arc::ptr_eq(&known.cluster, cluster));
-            known.map(Rc::clone).unwrap_or_else(|| {
-                let new = Rc::new(LocalCluster::new(Arc::clone(cluster), fastrand::Rng::new()));
-                clusters.push(Rc::clone(&new));
-                new
-            })
-        };
-        let sites =
-            team.listeners
-                .iter()
-                .map(|listener| {
-                    let destinations = listener.routes.iter().map(|(cluster, metrics)| {
-                        Destination { cluster: local(cluster), metrics: Arc::clone(metrics) }
-                    });
-                    Rc::new(Site {
-                        routes: Routes::new(&listener.settings.routes, destinations.collect()),
-                        unrouted: Arc::clone(&listener.unrouted),
-                        own_names: own_names(&listener.address),
-                        timeouts: listener.settings.timeouts,
-                        draining: Rc::clone(&draining),
-                        date: Rc::clone(&date),
-                    })
-                })
-                .collect();
-        let (timers, closing) = (Timers::new(), Cell::new(false));
-        Rc::new(Self { index, team, sites, clusters, timers, draining, closing })
+        let (draining, closing) = (Rc::new(Cell::new(false)), Rc::new(Cell::new(false)));
+        let timers = Timers::new();
+        let mut all = Services::new(&timers, &draining, &closing);
+        let services = team.listeners.iter().map(|listener| all.of(listener)).collect();
+        let clusters = all.clusters();
+        Rc::new(Self { index, team, services, clusters, timers, draining, closing })
     }
 
     /// Accepts and carries connections until the sender of `phase` is gone.
@@ -246,9 +237,7 @@ impl Worker {
     fn carry(self: &Rc<Self>, accepted: Accepted, open: Open) {
         let worker = Rc::clone(self);
         spawn_local(async move {
-            let Accepted { stream, peer } = accepted;
-            let site = Rc::clone(&worker.sites[open.listener]);
-            serve(stream, peer, site, &worker.timers, &worker.closing).await;
+            worker.services[open.listener].serve(accepted).await;
             drop(open);
         });
     }
@@ -291,15 +280,4 @@ impl Drop for Open {
         self.team.members[self.worker].connections.fetch_sub(1, Ordering::Relaxed);
         self.team.listeners[self.listener].metrics.connections_active.decrement(1.0);
     }
-}
-
-/// Hosts without port by which an app on this machine names a listener.
-fn own_names(address: &Address) -> Vec<String> {
-    let mut names = vec!["localhost".to_owned(), "127.0.0.1".to_owned(), "[::1]".to_owned()];
-    match address {
-        Address::Tcp(address) if address.is_ipv6() => names.push(format!("[{}]", address.ip())),
-        Address::Tcp(address) => names.push(address.ip().to_string()),
-        Address::Unix(_) => {}
-    }
-    names
 }

@@ -59,22 +59,30 @@ pub enum Seat {
 
 impl Seat {
     /// The connection, opened within `timeout`.
-    pub async fn connect(self, timeout: Option<Duration>) -> io::Result<Box<Connection>> {
+    pub async fn connect(
+        self,
+        timeout: Option<Duration>,
+        patience: Patience,
+    ) -> io::Result<Box<Connection>> {
         match self {
             Self::Kept(connection) => Ok(connection),
-            Self::Free(open) => Connection::open(open, timeout).await,
+            Self::Free(open) => Connection::open(open, timeout, patience).await,
         }
     }
 }
 
 impl Connection {
     /// Boxed, because each request moves it several times.
-    async fn open(open: ConnectionGuard, timeout: Option<Duration>) -> io::Result<Box<Self>> {
-        let stream = dial::connect(&open.backend().endpoint.address, timeout).await?;
+    async fn open(
+        open: ConnectionGuard,
+        timeout: Option<Duration>,
+        patience: Patience,
+    ) -> io::Result<Box<Self>> {
+        let stream = dial::connect(&open.backend().endpoint.address, timeout, patience).await?;
         Ok(Box::new(Self {
             wire: Wire::new(stream),
             reused: false,
-            patience: Patience::Short,
+            patience,
             backend: open.backend().id,
             _open: open,
         }))

@@ -138,7 +138,7 @@ impl Story {
 type Connection = SendRequest<Empty<Bytes>>;
 
 async fn connect(address: &Address) -> Result<Connection, Failure> {
-    let stream = dial::connect(address, Some(PATIENCE)).await?;
+    let stream = dial::connect(address, Some(PATIENCE), dial::Patience::Short).await?;
     let (sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
     tokio::spawn(connection);
     Ok(sender)

@@ -56,6 +56,10 @@ pub struct Cluster {
     /// How much work the cluster takes at a time. Without these keys there is no bound.
     #[serde(default)]
     pub limits: Limits,
+    /// `tcp` and `udp` listeners: the version of the PROXY protocol by which a backend is told who the
+    /// client is. Its probes tell it that they are of nobody.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub proxy_protocol: Option<ProxyProtocol>,
     /// How backends that come late, or back, get their share.
     #[serde(default)]
     pub slow_start: SlowStart,
@@ -71,6 +75,14 @@ fn half() -> PercentText {
 
 fn minute() -> TimeoutText {
     TimeoutText("60s".into())
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum ProxyProtocol {
+    /// A line of text; not for datagrams.
+    V1,
+    V2,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -175,8 +187,15 @@ pub struct ClusterTimeouts {
     pub response: TimeoutText,
     /// Longest silence inside the body of an answer.
     pub stream_idle: TimeoutText,
-    /// Longest silence of a tunnel, after a switch of protocols.
-    pub idle: TimeoutText,
+    /// Longest silence of a tunnel, after a switch of protocols, or of a TCP connection, by default
+    /// `1h`; and of a UDP session, by default `60s`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub idle: Option<TimeoutText>,
+    /// Longest silence of a TCP connection of which one side has ended.
+    pub half_closed: TimeoutText,
+    /// When a TCP connection is closed so that its client picks anew; each somewhat earlier, so that not
+    /// all come at once.
+    pub max_age: TimeoutText,
 }
 
 impl Default for ClusterTimeouts {
@@ -185,7 +204,9 @@ impl Default for ClusterTimeouts {
             connect: TimeoutText("1s".into()),
             response: TimeoutText("60s".into()),
             stream_idle: TimeoutText("5m".into()),
-            idle: TimeoutText("1h".into()),
+            idle: None,
+            half_closed: TimeoutText("5m".into()),
+            max_age: TimeoutText("disabled".into()),
         }
     }
 }

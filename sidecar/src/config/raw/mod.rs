@@ -163,7 +163,8 @@ pub struct Listener {
     /// Where all traffic goes; or give `routes`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cluster: Option<String>,
-    /// Where traffic goes: the first route that matches wins, and no match is a 404.
+    /// Where traffic goes: the first route that matches wins. No match is a 404, and for `tcp` the end
+    /// of the connection.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub routes: Vec<Route>,
     /// Connections served at a time; more wait in the backlog. By default 0.4 times the limit
@@ -171,7 +172,28 @@ pub struct Listener {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 1_000_000))]
     pub max_connections: Option<u32>,
-    /// How long the app may take.
+    /// Connections of one client address at a time; more are closed at once. By default there is no
+    /// such bound.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 1_000_000))]
+    pub max_connections_per_source: Option<u32>,
+    /// `udp`: clients remembered at a time; the one that was silent for the longest makes room. By
+    /// default 16384.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 1_000_000))]
+    pub max_sessions: Option<u32>,
+    /// `udp`: a session ends after so many datagrams of the backend, instead of by silence alone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1))]
+    pub max_replies: Option<u32>,
+    /// Whether each connection (`udp`: each datagram) begins with a header of the PROXY protocol,
+    /// version 1 or 2, that says who the client is.
+    #[serde(default)]
+    pub proxy_protocol: bool,
+    /// Networks from which such a header is believed; whoever else connects is turned away.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub trusted_cidrs: Vec<String>,
+    /// `http`: how long the app may take.
     #[serde(default)]
     pub timeouts: ListenerTimeouts,
 }
@@ -181,22 +203,44 @@ pub struct Listener {
 pub enum Protocol {
     #[default]
     Http,
+    /// Bytes both ways.
+    Tcp,
+    /// Datagrams both ways.
+    Udp,
+}
+
+impl Protocol {
+    /// As people write it, in quotes.
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::Http => "\"http\"",
+            Self::Tcp => "\"tcp\"",
+            Self::Udp => "\"udp\"",
+        }
+    }
 }
 
 /// All conditions of a route must hold.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Route {
-    /// Host of the request without its port, `api.example.com` or `*.example.com`.
+    /// `http`: host of the request without its port, `api.example.com` or `*.example.com`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub host: Option<String>,
-    /// Whole leading segments of the path: `/api` matches /api and /api/x, not /apix.
+    /// `http`: whole leading segments of the path: `/api` matches /api and /api/x, not /apix.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub path_prefix: Option<String>,
-    /// What takes the place of `path_prefix` towards the backend.
+    /// `http`: what takes the place of `path_prefix` towards the backend.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rewrite_prefix: Option<String>,
-    /// The cluster that gets the request.
+    /// `tcp`: name that the client asks for in its TLS handshake, `db.example.com` or
+    /// `*.example.com`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sni: Option<String>,
+    /// `tcp`: protocol that the client offers in its TLS handshake, such as `postgresql`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub alpn: Option<String>,
+    /// The cluster that gets the traffic.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(required)]
     pub cluster: Option<String>,

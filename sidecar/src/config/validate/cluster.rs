@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use http::HeaderValue;
 
@@ -9,6 +10,10 @@ use super::Judge;
 use crate::config::error::KeyPath;
 use crate::config::raw;
 use crate::config::{Cluster, ClusterTimeouts, HostPolicy};
+
+/// How long a tunnel or TCP connection may be silent, and a UDP session.
+const IDLE: Duration = Duration::from_secs(3600);
+const SESSION_IDLE: Duration = Duration::from_secs(60);
 
 impl Judge {
     pub(super) fn clusters(
@@ -44,7 +49,15 @@ impl Judge {
         let connect = self.timeout(&raw.timeouts.connect, timeouts.key("connect"));
         let response = self.timeout(&raw.timeouts.response, timeouts.key("response"));
         let stream_idle = self.timeout(&raw.timeouts.stream_idle, timeouts.key("stream_idle"));
-        let idle = self.timeout(&raw.timeouts.idle, timeouts.key("idle"));
+        let (idle, session_idle) = match &raw.timeouts.idle {
+            Some(idle) => {
+                let idle = self.timeout(idle, timeouts.key("idle"));
+                (idle, idle)
+            }
+            None => (Some(Some(IDLE)), Some(Some(SESSION_IDLE))),
+        };
+        let half_closed = self.timeout(&raw.timeouts.half_closed, timeouts.key("half_closed"));
+        let max_age = self.timeout(&raw.timeouts.max_age, timeouts.key("max_age"));
         let retry = self.retry(&raw.retry, &path.key("retry"));
         let outlier = self.outlier(&raw.outlier, &path.key("outlier"));
         let drain = self.drain(&raw.drain, &path.key("drain"));
@@ -68,12 +81,16 @@ impl Judge {
                 response: response?,
                 stream_idle: stream_idle?,
                 idle: idle?,
+                half_closed: half_closed?,
+                max_age: max_age?,
+                session_idle: session_idle?,
             },
             retry: retry?,
             outlier: outlier?,
             drain: drain?,
             affinity: affinity?,
             limits: limits?,
+            proxy_protocol: raw.proxy_protocol,
             slow_start: slow_start?,
         })
     }

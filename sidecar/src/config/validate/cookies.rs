@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::Judge;
 use crate::config::error::KeyPath;
-use crate::config::{AffinityKey, Cluster, Listener};
+use crate::config::{AffinityKey, Cluster, Listener, Traffic};
 
 impl Judge {
     /// A cookie that two clusters take for theirs is forged to each where the other has set it: a
@@ -17,8 +17,9 @@ impl Judge {
         path: &KeyPath,
     ) {
         for listener in listeners {
-            let reached: BTreeSet<&str> =
-                listener.routes.iter().map(|route| &*route.cluster).collect();
+            // Only requests have cookies.
+            let Traffic::Http(http) = &listener.traffic else { continue };
+            let reached: BTreeSet<&str> = http.routes.iter().map(|route| &*route.cluster).collect();
             let named = |cluster: &&Arc<Cluster>| reached.contains(&*cluster.name);
             let cookies: Vec<_> = clusters.iter().filter(named).filter_map(cookie).collect();
             for (i, (cluster, cookie)) in cookies.iter().enumerate() {

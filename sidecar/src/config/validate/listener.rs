@@ -1,29 +1,32 @@
-//! Listeners and their routes.
+//! Listeners.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
-use http::uri::PathAndQuery;
+use ipnet::IpNet;
 
 use super::Judge;
 use crate::config::error::KeyPath;
-use crate::config::raw::{self, Raw};
-use crate::config::schema::nearest;
-use crate::config::{HostMatch, Listener, ListenerTimeouts, Route};
+use crate::config::raw::{self, Protocol, Raw};
+use crate::config::{HttpTraffic, Listener, ListenerTimeouts, TcpTraffic, Traffic, UdpTraffic};
 use crate::net::Address;
+
+/// UDP sessions of a listener.
+const MAX_SESSIONS: usize = 16_384;
 
 impl Judge {
     pub(super) fn listeners(&mut self, raw: &Raw, path: &KeyPath) -> Vec<Listener> {
         let mut taken = BTreeMap::new();
         if let Some(admin) = raw.admin.listen.parse() {
-            taken.insert(admin, "admin".to_owned());
+            taken.insert((admin, false), "admin".to_owned());
         }
         let mut listeners = Vec::new();
         for (name, listener) in &raw.listeners {
             let path = path.key(name);
             self.name(name, path.clone());
             let Some(judged) = self.listener(name, listener, raw, &path) else { continue };
-            match taken.get(&judged.listen) {
+            // A datagram is not a connection: the same port may take both.
+            let place = (judged.listen.clone(), matches!(judged.traffic, Traffic::Udp(_)));
+            match taken.get(&place) {
                 // Port 0 is a free port, a different one each time.
                 Some(_) if matches!(judged.listen, Address::Tcp(address) if address.port() == 0) => {
                 }
@@ -31,7 +34,7 @@ impl Judge {
                     let message = format!("{} is taken by {owner}", judged.listen);
                     self.fault::<()>(path.key("listen"), message);
                 }
-                None => drop(taken.insert(judged.listen.clone(), path.to_string())),
+                None => drop(taken.insert(place, path.to_string())),
             }
             listeners.push(judged);
         }
@@ -49,119 +52,109 @@ impl Judge {
             Some(text) => self.address(text, path.key("listen")),
             None => self.missing(path.key("listen")),
         };
-        let routes = match (&raw.cluster, raw.routes.as_slice()) {
-            (Some(cluster), []) => {
-                let everything =
-                    raw::Route { cluster: Some(cluster.clone()), ..Default::default() };
-                self.route(&everything, all, path).map(|route| vec![route])
-            }
-            (None, []) => self.fault(path.clone(), "needs `cluster` or `routes`"),
-            (None, routes) => {
-                let judged: Vec<_> = routes
-                    .iter()
-                    .enumerate()
-                    .map(|(i, route)| self.route(route, all, &path.key("routes").index(i)))
-                    .collect();
-                judged.into_iter().collect()
-            }
-            (Some(_), _) => self.fault(path.key("cluster"), "give either `cluster` or `routes`"),
+        let traffic = match raw.protocol {
+            Protocol::Http => self.http_traffic(raw, all, path).map(Traffic::Http),
+            Protocol::Tcp => self.tcp_traffic(raw, all, path).map(Traffic::Tcp),
+            Protocol::Udp => self.udp_traffic(raw, all, path).map(Traffic::Udp),
         };
+        self.keys_of_protocol(raw, path);
+        let proxy_protocol = self.trusted(raw, path);
+        Some(Listener {
+            name: name.into(),
+            listen: listen?,
+            max_connections: raw.max_connections.map(|max| max as usize),
+            max_per_source: raw.max_connections_per_source,
+            proxy_protocol: proxy_protocol?,
+            traffic: traffic?,
+        })
+    }
+
+    fn http_traffic(
+        &mut self,
+        raw: &raw::Listener,
+        all: &Raw,
+        path: &KeyPath,
+    ) -> Option<HttpTraffic> {
+        let routes = self.routes(raw, path, |judge, route, path| judge.route(route, all, path));
         let timeouts = path.key("timeouts");
         let head = self.timeout(&raw.timeouts.head, timeouts.key("head"));
         let idle = self.timeout(&raw.timeouts.idle, timeouts.key("idle"));
         let body_idle = self.timeout(&raw.timeouts.body_idle, timeouts.key("body_idle"));
         let write_stall = self.timeout(&raw.timeouts.write_stall, timeouts.key("write_stall"));
-        Some(Listener {
-            name: name.into(),
-            listen: listen?,
-            routes: routes?,
-            max_connections: raw.max_connections.map(|max| max as usize),
-            timeouts: ListenerTimeouts {
-                head: head?,
-                idle: idle?,
-                body_idle: body_idle?,
-                write_stall: write_stall?,
-            },
-        })
+        let timeouts = ListenerTimeouts {
+            head: head?,
+            idle: idle?,
+            body_idle: body_idle?,
+            write_stall: write_stall?,
+        };
+        Some(HttpTraffic { routes: routes?, timeouts })
     }
 
-    fn route(&mut self, raw: &raw::Route, all: &Raw, path: &KeyPath) -> Option<Route> {
+    fn tcp_traffic(
+        &mut self,
+        raw: &raw::Listener,
+        all: &Raw,
+        path: &KeyPath,
+    ) -> Option<TcpTraffic> {
+        let routes = self.routes(raw, path, |judge, route, path| judge.tcp_route(route, all, path));
+        Some(TcpTraffic { routes: routes? })
+    }
+
+    fn udp_traffic(
+        &mut self,
+        raw: &raw::Listener,
+        all: &Raw,
+        path: &KeyPath,
+    ) -> Option<UdpTraffic> {
         let cluster = match &raw.cluster {
             Some(cluster) => self.known_cluster(cluster, all, path.key("cluster")),
             None => self.missing(path.key("cluster")),
         };
-        let host = match &raw.host {
-            Some(host) => self.host_match(host, path.key("host")).map(Some),
-            None => Some(None),
-        };
-        let path_prefix = match &raw.path_prefix {
-            Some(prefix) => self.prefix(prefix, path.key("path_prefix")).map(Some),
-            None => Some(None),
-        };
-        let rewrite_prefix = match &raw.rewrite_prefix {
-            Some(_) if raw.path_prefix.is_none() => {
-                self.fault(path.key("rewrite_prefix"), "needs `path_prefix` in the same route")
-            }
-            Some(prefix) => self.prefix(prefix, path.key("rewrite_prefix")).map(Some),
-            None => Some(None),
-        };
-        Some(Route {
-            host: host?,
-            path_prefix: path_prefix?,
-            rewrite_prefix: rewrite_prefix?,
+        if let Some(text) = &raw.listen
+            && let Some(Address::Unix(_)) = text.parse()
+        {
+            self.refuse::<()>(path.key("listen"), &text.0, "ip:port, since protocol = \"udp\"");
+        }
+        Some(UdpTraffic {
             cluster: cluster?,
+            max_sessions: raw.max_sessions.map_or(MAX_SESSIONS, |max| max as usize),
+            max_replies: raw.max_replies,
         })
     }
 
-    fn known_cluster(&mut self, name: &str, all: &Raw, path: KeyPath) -> Option<Arc<str>> {
-        if all.clusters.contains_key(name) {
-            return Some(name.into());
-        }
-        let known: Vec<_> = all.clusters.keys().map(String::as_str).collect();
-        let hint = nearest(name, &known).map(|near| format!(", did you mean `{near}`?"));
-        let message = format!(
-            "no cluster is called {name:?}{}; accepted: {}",
-            hint.unwrap_or_default(),
-            if known.is_empty() {
-                "none yet, [clusters] is empty".into()
-            } else {
-                known.join(", ")
+    /// What a protocol does not use is refused: it would be taken for effective.
+    fn keys_of_protocol(&mut self, raw: &raw::Listener, path: &KeyPath) {
+        let (http, tcp, udp) = (Protocol::Http, Protocol::Tcp, Protocol::Udp);
+        let given: [(&str, bool, &[Protocol]); 6] = [
+            ("timeouts", raw.timeouts != raw::ListenerTimeouts::default(), &[http]),
+            ("routes", !raw.routes.is_empty(), &[http, tcp]),
+            ("max_connections", raw.max_connections.is_some(), &[http, tcp]),
+            ("max_connections_per_source", raw.max_connections_per_source.is_some(), &[http, tcp]),
+            ("max_sessions", raw.max_sessions.is_some(), &[udp]),
+            ("max_replies", raw.max_replies.is_some(), &[udp]),
+        ];
+        for (key, given, protocols) in given {
+            if given && !protocols.contains(&raw.protocol) {
+                let message = format!("protocol = {} does not take it", raw.protocol.name());
+                self.fault::<()>(path.key(key), message);
             }
-        );
-        self.fault(path, message)
-    }
-
-    fn host_match(&mut self, text: &str, path: KeyPath) -> Option<HostMatch> {
-        let (suffix, name) = match text.strip_prefix("*.") {
-            Some(name) => (true, name),
-            None => (false, text),
-        };
-        let letters = |c: char| c.is_ascii_alphanumeric() || "-._[]:".contains(c);
-        if name.is_empty() || !name.chars().all(letters) || has_port(name) {
-            return self.refuse(path, text, "a host without port, or \"*.\" and a suffix");
         }
-        let name = name.to_ascii_lowercase();
-        Some(if suffix { HostMatch::Suffix(format!(".{name}")) } else { HostMatch::Exact(name) })
     }
 
-    /// A prefix of whole segments, its trailing slash taken off.
-    fn prefix(&mut self, text: &str, path: KeyPath) -> Option<String> {
-        let plain = PathAndQuery::try_from(text).is_ok_and(|parsed| parsed.query().is_none());
-        if !text.starts_with('/') || !plain || text.contains("//") || text.contains("/.") {
-            return self.refuse(
-                path,
-                text,
-                "a path that starts with `/`, without query or dot segments",
-            );
+    /// From whom headers of the PROXY protocol are believed. Nobody is guessed to be: such a header
+    /// decides who a client is.
+    fn trusted(&mut self, raw: &raw::Listener, path: &KeyPath) -> Option<Option<Vec<IpNet>>> {
+        let networks = self.networks(&raw.trusted_cidrs, &path.key("trusted_cidrs"));
+        match (raw.proxy_protocol, raw.trusted_cidrs.is_empty()) {
+            (true, false) => Some(Some(networks)),
+            (false, true) => Some(None),
+            (true, true) => self.fault(
+                path.key("proxy_protocol"),
+                "needs `trusted_cidrs`, the networks of those who send the headers",
+            ),
+            (false, false) => {
+                self.fault(path.key("trusted_cidrs"), "needs `proxy_protocol = true`")
+            }
         }
-        Some(text.strip_suffix('/').unwrap_or(text).into())
-    }
-}
-
-/// `example.com:80` and `[::1]:80` have a port; `[::1]` has none.
-fn has_port(host: &str) -> bool {
-    match host.rsplit_once(':') {
-        Some((_, port)) => !port.ends_with(']'),
-        None => false,
     }
 }

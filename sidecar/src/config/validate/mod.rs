@@ -1,5 +1,6 @@
 //! What a configuration of the right shape means, or every reason why it means nothing.
 
+mod addressee;
 mod cluster;
 mod consul;
 mod cookies;
@@ -7,6 +8,7 @@ mod health;
 mod http_probe;
 mod listener;
 mod policies;
+mod route;
 mod source;
 
 use std::net::{IpAddr, SocketAddr};
@@ -47,6 +49,7 @@ pub(super) fn validate(raw: &Raw) -> Result<Config, Vec<Fault>> {
     let affinity = judge.affinity_secret(&raw.affinity, &root.key("affinity"));
     let listeners = judge.listeners(raw, &root.key("listeners"));
     let clusters = judge.clusters(&raw.clusters, raw_consul, &root.key("clusters"));
+    judge.addressees(&listeners, &clusters, &root);
     judge.shared_cookies(&listeners, &clusters, &root.key("listeners"));
     let log = Log { level: raw.log.level, format: raw.log.format };
     let asks_consul = |cluster: &Arc<Cluster>| cluster.sources.iter().any(Source::is_consul);

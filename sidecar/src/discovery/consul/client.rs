@@ -142,7 +142,8 @@ impl Client {
         let addresses = tokio::net::lookup_host((host.as_str(), *port)).await;
         let mut failed = "its name has no address".to_owned();
         for address in addresses.map_err(|e| e.to_string())? {
-            match dial::connect(&Address::Tcp(address), Some(CONNECT)).await {
+            match dial::connect(&Address::Tcp(address), Some(CONNECT), dial::Patience::Short).await
+            {
                 Ok(stream) => return Ok(stream),
                 Err(error) => failed = error.to_string(),
             }

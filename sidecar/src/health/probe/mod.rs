@@ -71,7 +71,9 @@ fn probe_host(health: &Health, endpoint: &Endpoint, policy: &HostPolicy) -> Head
 }
 
 async fn connect(address: &Address) -> Result<dial::Stream, String> {
-    dial::connect(address, None).await.map_err(|error| format!("connect: {error}"))
+    dial::connect(address, None, dial::Patience::Short)
+        .await
+        .map_err(|error| format!("connect: {error}"))
 }
 
 /// What `work` gives, which needs the connection to be driven, or why the connection failed.

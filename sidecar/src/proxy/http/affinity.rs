@@ -4,14 +4,12 @@
 use std::net::IpAddr;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use tokio::time::Instant;
-
 use super::cookie;
 use super::h1::fields::{Fields, Kind};
-use super::site::LocalCluster;
 use crate::cluster::affinity::{Invalid, Verified};
 use crate::cluster::{Key, Pick};
 use crate::config::AffinityKey;
+use crate::proxy::cluster::LocalCluster;
 use crate::telemetry::metrics::AffinityResult;
 
 /// Cookies of our name that are looked at in one request: the first that is valid counts.
@@ -52,19 +50,15 @@ impl Affinity {
                 let field = fields.iter().find(|field| named(field.name, name));
                 // An empty value tells nobody from anybody.
                 let value = field.map(|field| field.value).filter(|value| !value.is_empty());
-                value.map_or(Self::NONE, |value| Self::by_key(value, *learned))
+                let key = if *learned { Key::learned } else { Key::hashed };
+                value.map_or(Self::NONE, |value| Self::by_key(key(value)))
             }
-            AffinityKey::SourceIp { learned } => match client() {
-                Some(IpAddr::V4(v4)) => Self::by_key(&v4.octets(), *learned),
-                Some(IpAddr::V6(v6)) => Self::by_key(&v6.octets(), *learned),
-                None => Self::NONE,
-            },
+            AffinityKey::SourceIp { .. } => Self::by_key(cluster.client_key(client())),
         }
     }
 
-    fn by_key(key: &[u8], learned: bool) -> Self {
-        let key = if learned { Key::learned(key) } else { Key::hashed(key) };
-        Self { key, said: Said::Key }
+    fn by_key(key: Key) -> Self {
+        if key == Key::None { Self::NONE } else { Self { key, said: Said::Key } }
     }
 
     fn of_cookies(cluster: &LocalCluster, fields: Fields<'_>, name: &str) -> Self {
@@ -106,11 +100,7 @@ impl Affinity {
             (Said::BadCookie(Invalid::Forged), _) => AffinityResult::Forged,
             (Said::BadCookie(Invalid::Expired), _) => AffinityResult::Expired,
             (Said::Cookie(_), _) => AffinityResult::Moved,
-            (Said::Key, Key::Learned(key)) => match learn(cluster, key, pick) {
-                true => AffinityResult::Moved,
-                false => AffinityResult::New,
-            },
-            (Said::Key, _) => AffinityResult::Moved,
+            (Said::Key, key) => cluster.settle(key, pick),
         };
         cluster.metrics().affinity(result).increment(1);
         if let AffinityKey::Cookie(name) = &cluster.settings().affinity.key
@@ -131,15 +121,6 @@ impl Affinity {
         };
         said.key == 0 && young
     }
-}
-
-/// Remembers where a key went; true when it went elsewhere before.
-fn learn(cluster: &LocalCluster, key: u64, pick: &Pick) -> bool {
-    let Some(learned) = &cluster.cluster.learned else { return false };
-    let now = Instant::now();
-    let known = learned.get(key, now).is_some();
-    learned.learn(key, pick.backend.id, now);
-    known
 }
 
 fn bake(cluster: &LocalCluster, name: &str, pick: &Pick, secure: bool, out: &mut Vec<u8>) {

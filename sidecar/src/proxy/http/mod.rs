@@ -18,4 +18,4 @@ mod site;
 
 pub(super) use h1::serve;
 pub(super) use route::Routes;
-pub(super) use site::{Date, Destination, LocalCluster, Site};
+pub(super) use site::{Date, Destination, Site};

@@ -77,19 +77,6 @@ impl<C> Route<C> {
     }
 }
 
-impl HostMatch {
-    fn matches(&self, host: &str) -> bool {
-        match self {
-            Self::Exact(name) => host.eq_ignore_ascii_case(name),
-            Self::Suffix(suffix) => {
-                let cut = host.len().checked_sub(suffix.len()).filter(|cut| *cut > 0);
-                cut.and_then(|cut| host.get(cut..))
-                    .is_some_and(|end| end.eq_ignore_ascii_case(suffix))
-            }
-        }
-    }
-}
-
 /// What follows `prefix`, a number of whole segments, in `path`; empty or from its slash on.
 fn rest_after<'p>(prefix: &str, path: &'p str) -> Option<&'p str> {
     path.strip_prefix(prefix).filter(|rest| rest.is_empty() || rest.starts_with('/'))

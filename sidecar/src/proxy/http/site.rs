@@ -12,98 +12,32 @@ use super::h1::defect::Defect;
 use super::h1::target::{Target, split_port};
 use super::path;
 use super::route::{Match, Routes};
-use crate::cluster::{Backend, Cluster, NoPick, Picker, Wish};
 use crate::config::{self, HostPolicy};
-use crate::telemetry::metrics::{ClusterMetrics, Outcome, RouteMetrics};
-use crate::upstream::{Connection, Pool, Seat, Work, Works};
-
-/// How often a pick looks for a backend with room for a connection.
-const LOOKS: usize = 4;
-
-/// A cluster as one worker uses it.
-#[derive(Debug)]
-pub(crate) struct LocalCluster {
-    pub(crate) cluster: Arc<Cluster>,
-    picker: RefCell<Picker>,
-    pub(super) pool: Pool,
-    works: Rc<Works>,
-}
-
-impl LocalCluster {
-    pub(crate) fn new(cluster: Arc<Cluster>, rng: fastrand::Rng) -> Self {
-        let picker = RefCell::new(Picker::new(Arc::clone(&cluster), rng));
-        Self { cluster, picker, pool: Pool::default(), works: Rc::default() }
-    }
-
-    /// A backend, and a connection to it that was kept or may be opened; `fresh`: only one that is
-    /// to be opened.
-    pub(super) fn pick(&self, wish: Wish<'_>, fresh: bool) -> Result<(Work, Seat), NoPick> {
-        let connects =
-            |backend: &Backend| backend.may_connect() || !fresh && self.pool.has(backend.id);
-        for _ in 0..LOOKS {
-            let mut pick = self.picker.borrow_mut().pick(wish, connects)?;
-            let kept = if fresh { None } else { self.pool.take(pick.backend.id) };
-            let seat = kept.map(Seat::Kept).or_else(|| pick.backend.connect().map(Seat::Free));
-            match seat {
-                Some(seat) => return Ok((self.works.begin(pick), seat)),
-                // Another worker was faster, or what was kept has been closed meanwhile.
-                None => pick.outcome(Outcome::Unused),
-            }
-        }
-        Err(NoPick::Full)
-    }
-
-    /// Takes back a connection whose last answer has been read to its end. It is closed instead if
-    /// its backend is to be left, or if somebody waits for room for another.
-    pub(super) fn give_back(&self, connection: Box<Connection>) {
-        let kept = self.picker.borrow_mut().snapshot().keeps(connection.backend());
-        if kept && !self.wants_connections() {
-            self.pool.put(connection);
-        }
-    }
-
-    /// Ends what the snapshot says is to end; to be called every [`TICK`](crate::upstream::TICK).
-    pub(crate) fn sweep(&self, now: Instant) {
-        let mut picker = self.picker.borrow_mut();
-        let snapshot = picker.snapshot();
-        self.works.follow(snapshot, now);
-        if self.wants_connections() {
-            self.pool.clear();
-        }
-        self.pool.sweep(snapshot, now);
-    }
-
-    fn wants_connections(&self) -> bool {
-        self.cluster.gate.as_ref().is_some_and(|gate| gate.wants_connections())
-    }
-
-    pub(super) fn settings(&self) -> &config::Cluster {
-        &self.cluster.settings
-    }
-
-    pub(super) fn metrics(&self) -> &ClusterMetrics {
-        &self.cluster.metrics
-    }
-}
+use crate::proxy::cluster::LocalCluster;
+use crate::proxy::timer::Timers;
+use crate::telemetry::metrics::RouteMetrics;
 
 /// Where a route leads.
 #[derive(Debug)]
-pub(crate) struct Destination {
-    pub(crate) cluster: Rc<LocalCluster>,
-    pub(crate) metrics: Arc<RouteMetrics>,
+pub(in crate::proxy) struct Destination {
+    pub(in crate::proxy) cluster: Rc<LocalCluster>,
+    pub(in crate::proxy) metrics: Arc<RouteMetrics>,
 }
 
 #[derive(Debug)]
-pub(crate) struct Site {
-    pub(crate) routes: Routes<Destination>,
+pub(in crate::proxy) struct Site {
+    pub(in crate::proxy) routes: Routes<Destination>,
     /// Counts what no route takes.
-    pub(crate) unrouted: Arc<RouteMetrics>,
+    pub(in crate::proxy) unrouted: Arc<RouteMetrics>,
     /// Hosts, without port, that name the listener itself.
-    pub(crate) own_names: Vec<String>,
-    pub(crate) timeouts: config::ListenerTimeouts,
+    pub(in crate::proxy) own_names: Vec<String>,
+    pub(in crate::proxy) timeouts: config::ListenerTimeouts,
+    pub(in crate::proxy) timers: Rc<Timers>,
     /// Whether the sidecar is stopping: then no connection is kept.
-    pub(crate) draining: Rc<Cell<bool>>,
-    pub(crate) date: Rc<Date>,
+    pub(in crate::proxy) draining: Rc<Cell<bool>>,
+    /// Whether idle connections are to be closed; whoever sets it wakes all timers.
+    pub(in crate::proxy) closing: Rc<Cell<bool>>,
+    pub(in crate::proxy) date: Rc<Date>,
 }
 
 /// What is done with a request.
@@ -198,7 +132,7 @@ impl Drop for Record {
 
 /// The date as answers have it, formatted once a second.
 #[derive(Debug, Default)]
-pub(crate) struct Date {
+pub(in crate::proxy) struct Date {
     latest: RefCell<(u64, String)>,
 }
 

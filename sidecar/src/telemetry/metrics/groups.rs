@@ -1,12 +1,13 @@
 //! Handles, in the groups in which they appear and disappear.
 
 use std::sync::{OnceLock, Weak};
+use std::time::Duration;
 
 use metrics::{Counter, Gauge, Histogram};
 
 use super::names::{
-    AFFINITIES, AffinityResult, DRAINS, DrainResult, EJECTIONS, EjectionReason, OUTCOMES, Outcome,
-    REASONS, UPDATES, Update,
+    AFFINITIES, AffinityResult, DRAINS, DrainResult, EJECTIONS, ENDS, EjectionReason, End,
+    OUTCOMES, Outcome, REASONS, UPDATES, Update,
 };
 use super::{Group, Metrics, counter};
 
@@ -63,6 +64,33 @@ impl Group for RouteMetrics {
     fn touch(&self) {
         self.errors.iter().for_each(|counter| counter.increment(0));
         self.requests.iter().filter_map(OnceLock::get).for_each(|counter| counter.increment(0));
+    }
+}
+
+/// TCP connections or UDP sessions of one listener for one cluster.
+#[derive(Debug)]
+pub struct TransportMetrics {
+    pub(super) ends: [Counter; ENDS.len()],
+    pub(super) errors: [Counter; REASONS.len()],
+    pub duration: Histogram,
+}
+
+impl TransportMetrics {
+    /// One has ended, so long after it began.
+    pub fn ended(&self, end: End, lasted: Duration) {
+        self.ends[end as usize].increment(1);
+        self.duration.record(lasted);
+        if end.is_error()
+            && let Some(index) = REASONS.iter().position(|reason| *reason == end.name())
+        {
+            self.errors[index].increment(1);
+        }
+    }
+}
+
+impl Group for TransportMetrics {
+    fn touch(&self) {
+        self.ends.iter().chain(&self.errors).for_each(|counter| counter.increment(0));
     }
 }
 

@@ -22,10 +22,12 @@ use metrics_process::Collector;
 use metrics_util::MetricKindMask;
 
 pub use backends::BackendRow;
-pub use groups::{BackendMetrics, ClusterMetrics, ListenerMetrics, RouteMetrics};
-use names::{AFFINITIES, BUILD_INFO, DRAINS, DURATIONS, EJECTIONS, OUTCOMES, UPDATES};
+pub use groups::{BackendMetrics, ClusterMetrics, ListenerMetrics, RouteMetrics, TransportMetrics};
+use names::{
+    AFFINITIES, BUILD_INFO, DRAINS, DURATIONS, EJECTIONS, ENDS, LIFETIMES, OUTCOMES, UPDATES,
+};
 pub use names::{
-    ALL, AffinityResult, DrainResult, EjectionReason, Kind, Outcome, REASONS, STATES, Update,
+    ALL, AffinityResult, DrainResult, EjectionReason, End, Kind, Outcome, REASONS, STATES, Update,
 };
 
 /// Series that were not touched for this long are dropped.
@@ -56,10 +58,11 @@ impl std::fmt::Debug for Metrics {
 
 impl Metrics {
     pub fn new() -> Result<Arc<Self>, BuildError> {
-        let name = "outrigger_request_duration_seconds".to_owned();
+        let histogram = |name: &str| Matcher::Full(name.to_owned());
         let recorder = PrometheusBuilder::new()
             // Without buckets of its own a histogram would be exported as a summary.
-            .set_buckets_for_metric(Matcher::Full(name), &DURATIONS)?
+            .set_buckets_for_metric(histogram("outrigger_request_duration_seconds"), &DURATIONS)?
+            .set_buckets_for_metric(histogram("outrigger_connection_duration_seconds"), &LIFETIMES)?
             .idle_timeout(MetricKindMask::COUNTER | MetricKindMask::GAUGE, Some(IDLE))
             .build_recorder();
         for (name, kind, help) in ALL {
@@ -130,7 +133,39 @@ impl Metrics {
     /// For the requests of `listener` that go to `cluster`; an empty name for those that were
     /// answered before a cluster was known.
     pub fn route(self: &Arc<Self>, listener: &str, cluster: &str) -> Arc<RouteMetrics> {
-        let errors = REASONS.map(|reason| {
+        let errors = self.errors(listener, cluster);
+        let metrics = self.add(RouteMetrics {
+            registry: Arc::downgrade(self),
+            listener: listener.into(),
+            cluster: cluster.into(),
+            requests: [const { OnceLock::new() }; 500],
+            errors,
+        });
+        if !cluster.is_empty() {
+            metrics.requests(200).increment(0);
+        }
+        metrics
+    }
+
+    /// For the connections or sessions of `listener` that go to `cluster`; an empty name for those
+    /// that ended before a cluster was known.
+    pub fn transport(&self, listener: &str, cluster: &str) -> Arc<TransportMetrics> {
+        let by_reason = |reason| {
+            let labels =
+                [("listener", listener), ("outrigger_cluster", cluster), ("reason", reason)];
+            counter(&self.recorder, "outrigger_connection_ends_total", &labels)
+        };
+        let labels = [("listener", listener), ("outrigger_cluster", cluster)];
+        let key = key("outrigger_connection_duration_seconds", &labels);
+        self.add(TransportMetrics {
+            ends: ENDS.map(by_reason),
+            errors: self.errors(listener, cluster),
+            duration: self.recorder.register_histogram(&key, &METADATA),
+        })
+    }
+
+    fn errors(&self, listener: &str, cluster: &str) -> [Counter; REASONS.len()] {
+        REASONS.map(|reason| {
             // Without a cluster there are only these two.
             let possible = match reason {
                 "bad_request" => true,
@@ -143,18 +178,7 @@ impl Metrics {
                 true => counter(&self.recorder, "outrigger_errors_total", &labels),
                 false => Counter::noop(),
             }
-        });
-        let metrics = self.add(RouteMetrics {
-            registry: Arc::downgrade(self),
-            listener: listener.into(),
-            cluster: cluster.into(),
-            requests: [const { OnceLock::new() }; 500],
-            errors,
-        });
-        if !cluster.is_empty() {
-            metrics.requests(200).increment(0);
-        }
-        metrics
+        })
     }
 
     /// `sources`: the kinds of the cluster's sources, in their order.

@@ -6,6 +6,9 @@ pub(super) const DURATIONS: [f64; 16] = [
     60.0,
 ];
 
+/// Buckets of `outrigger_connection_duration_seconds`.
+pub(super) const LIFETIMES: [f64; 9] = [0.001, 0.01, 0.1, 1.0, 10.0, 60.0, 600.0, 3600.0, 86400.0];
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
     Counter,
@@ -14,7 +17,7 @@ pub enum Kind {
 }
 
 /// All series of our own; `process_*` come from their crate.
-pub const ALL: [(&str, Kind, &str); 24] = [
+pub const ALL: [(&str, Kind, &str); 29] = [
     (
         "outrigger_requests_total",
         Kind::Counter,
@@ -29,9 +32,26 @@ pub const ALL: [(&str, Kind, &str); 24] = [
     ),
     ("outrigger_connections_total", Kind::Counter, "Connections accepted"),
     ("outrigger_connections_active", Kind::Gauge, "Connections open"),
+    (
+        "outrigger_connection_ends_total",
+        Kind::Counter,
+        "TCP connections and UDP sessions that have ended, by why",
+    ),
+    (
+        "outrigger_connection_duration_seconds",
+        Kind::Histogram,
+        "How long TCP connections and UDP sessions lasted",
+    ),
+    ("outrigger_udp_sessions", Kind::Gauge, "UDP sessions open"),
+    ("outrigger_udp_datagrams_total", Kind::Counter, "Datagrams passed on, by direction"),
+    ("outrigger_udp_datagrams_dropped_total", Kind::Counter, "Datagrams not passed on, by why"),
     ("outrigger_upstream_connections_total", Kind::Counter, "Connections opened to a backend"),
     ("outrigger_upstream_connections_active", Kind::Gauge, "Connections open to a backend"),
-    ("outrigger_bytes_total", Kind::Counter, "Body bytes, by direction"),
+    (
+        "outrigger_bytes_total",
+        Kind::Counter,
+        "Bytes of bodies, TCP connections and datagrams, by direction",
+    ),
     ("outrigger_backend_state", Kind::Gauge, "1 for the state that a backend is in"),
     ("outrigger_backend_weight", Kind::Gauge, "Weight that picks use"),
     ("outrigger_in_flight", Kind::Gauge, "Attempts in progress at a backend"),
@@ -120,6 +140,60 @@ impl Outcome {
 
 pub(super) const OUTCOMES: [&str; 6] =
     ["success", "connect_failed", "reset", "timeout", "http_5xx", "cancelled"];
+
+/// Why a TCP connection or a UDP session has ended: values of the label `reason`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum End {
+    /// Both sides were done.
+    Finished,
+    ByApp,
+    ByBackend,
+    Idle,
+    MaxAge,
+    /// By force, at the end of a drain.
+    Drained,
+    /// As many replies as a session may have.
+    Replies,
+    /// Another session needed its room.
+    Evicted,
+    /// The sidecar stopped.
+    ShuttingDown,
+    NoBackend,
+    NoEligibleBackend,
+    ConnectFailed,
+    Overflow,
+    NoRoute,
+    BadRequest,
+}
+
+pub(super) const ENDS: [&str; 15] = [
+    "finished",
+    "app_reset",
+    "backend_reset",
+    "idle",
+    "max_age",
+    "drained",
+    "replies",
+    "evicted",
+    "shutting_down",
+    "no_backend",
+    "no_eligible_backend",
+    "connect_failed",
+    "overflow",
+    "no_route",
+    "bad_request",
+];
+
+impl End {
+    pub fn name(self) -> &'static str {
+        ENDS[self as usize]
+    }
+
+    /// Whether there was no way to a backend.
+    pub fn is_error(self) -> bool {
+        self as usize >= Self::NoBackend as usize
+    }
+}
 
 /// Why a backend was ejected: values of the label `reason`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

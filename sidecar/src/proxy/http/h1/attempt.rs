@@ -82,7 +82,7 @@ pub(super) async fn attempt<'a>(
     answer: &mut ResponseHead,
 ) -> Result<Answered<'a>, Failure> {
     let timeout = plan.decision.destination.cluster.settings().timeouts.connect;
-    let connection = match seat.connect(timeout).await {
+    let connection = match seat.connect(timeout, Patience::Short).await {
         Ok(connection) => connection,
         Err(error) => return Err(not_connected(&mut work, &error)),
     };

@@ -19,6 +19,7 @@ use super::exchange::Plan;
 use super::head::ResponseHead;
 use super::retry::{Attempts, Failure};
 use crate::cluster::{Key, Wish};
+use crate::net::dial::Patience;
 use crate::telemetry::metrics::Outcome;
 use crate::upstream::{Connection, Seat, Work};
 
@@ -112,7 +113,9 @@ impl Second {
             }
             let timeout = plan.decision.destination.cluster.settings().timeouts.connect;
             *self = match pick(plan, attempts, runners) {
-                Some((work, seat)) => Self::Connecting(work, Box::pin(seat.connect(timeout))),
+                Some((work, seat)) => {
+                    Self::Connecting(work, Box::pin(seat.connect(timeout, Patience::Short)))
+                }
                 None => Self::Done,
             };
         }

@@ -16,7 +16,7 @@ use super::fields::Kind;
 use super::framing::Framing;
 use super::head::Request;
 use crate::cluster::Key;
-use crate::proxy::http::site::LocalCluster;
+use crate::proxy::cluster::LocalCluster;
 
 /// Back-off between attempts is drawn from zero to this, doubled each time up to the most.
 const BACKOFF: Duration = Duration::from_millis(25);

@@ -1,8 +1,6 @@
 //! One connection of the app, from accept to close.
 
-use std::cell::Cell;
 use std::future::poll_fn;
-use std::net::IpAddr;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -14,31 +12,25 @@ use super::downstream::{Downstream, Next};
 use super::exchange::{After, exchange};
 use super::head::{RequestHead, ResponseHead};
 use super::reply;
-use crate::net::dial::Stream;
+use crate::net::listen::Accepted;
 use crate::net::wire::Wire;
 use crate::proxy::http::site::{Record, Site};
-use crate::proxy::timer::Timers;
 
 /// How long what the app still sends is read after we are done with it: closing over unread bytes
 /// makes the kernel reset the connection, and the app would lose the answer that it has not read
 /// yet. How much that is, is the business of the sockets on both sides, which hold megabytes.
 const LINGER: Duration = Duration::from_secs(2);
 
-/// Serves the connection until either side closes it. `closing` says that idle connections are
-/// to be closed; whoever sets it wakes all timers.
-pub(in crate::proxy) async fn serve(
-    stream: Stream,
-    peer: Option<IpAddr>,
-    site: Rc<Site>,
-    timers: &Rc<Timers>,
-    closing: &Cell<bool>,
-) {
-    let mut app = Downstream::new(stream, peer, site.timeouts, timers);
+/// Serves the connection until either side closes it.
+pub(in crate::proxy) async fn serve(accepted: Accepted, site: Rc<Site>) {
+    let Accepted { stream, peer } = accepted;
+    let peer = peer.map(|peer| peer.ip());
+    let mut app = Downstream::new(stream, peer, site.timeouts, &site.timers);
     let (mut request, mut answer) = (RequestHead::default(), ResponseHead::default());
     loop {
         request.shrink();
         answer.shrink();
-        let after = match app.next(&mut request, closing).await {
+        let after = match app.next(&mut request, &site.closing).await {
             Next::Request => exchange(&mut app, &request, &mut answer, &site).await,
             Next::Refused(defect) => refuse(&mut app, defect, &site).await,
             Next::End => return,
@@ -46,7 +38,7 @@ pub(in crate::proxy) async fn serve(
         match after {
             After::Next => {}
             After::Close => return linger(app.wire).await,
-            After::Reset => return reset(&app.wire),
+            After::Reset => return app.wire.stream.reset_on_close(),
         }
     }
 }
@@ -73,12 +65,4 @@ async fn linger(mut wire: Wire) {
         Ok::<_, std::io::Error>(())
     };
     let _ = timeout(LINGER, drain).await;
-}
-
-/// Closes so that nobody takes what was sent for whole.
-pub(super) fn reset(wire: &Wire) {
-    // A unix socket has no reset; its close is all there is to see.
-    if let Stream::Tcp(stream) = &wire.stream {
-        let _ = stream.set_zero_linger();
-    }
 }

@@ -13,7 +13,6 @@ use super::fields::Kind;
 use super::framing::Framing;
 use super::head::Response;
 use super::relay::{Relay, RelayError, Side};
-use super::serve::reset;
 use super::write;
 use crate::net::dial::Patience;
 use crate::net::wire::Wire;
@@ -73,7 +72,7 @@ pub(super) async fn run(
         return After::Close;
     }
     // Neither side may take what broke off for whole.
-    reset(&connection.wire);
+    connection.wire.stream.reset_on_close();
     After::Reset
 }
 

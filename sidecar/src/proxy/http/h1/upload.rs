@@ -11,7 +11,7 @@ use super::downstream::Downstream;
 use super::framing::Framing;
 use super::relay::{Relay, RelayError, Side, Trailers};
 use crate::net::wire::Wire;
-use crate::proxy::http::site::LocalCluster;
+use crate::proxy::cluster::LocalCluster;
 
 /// The slowest rate at which a body may come, over the time that was spent waiting for it once
 /// that is more than the grace: what trickles in slower holds a connection to a backend for no

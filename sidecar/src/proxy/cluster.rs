@@ -1,0 +1,118 @@
+//! A cluster as one worker uses it, whatever is spoken.
+
+use std::cell::RefCell;
+use std::net::IpAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use tokio::time::Instant;
+
+use crate::cluster::{Backend, Cluster, Key, NoPick, Pick, Picker, Wish};
+use crate::config::{self, AffinityKey};
+use crate::telemetry::metrics::{AffinityResult, ClusterMetrics, Outcome};
+use crate::upstream::{Connection, Pool, Seat, Work, Works};
+
+/// How often a pick looks for a backend with room for a connection.
+const LOOKS: usize = 4;
+
+/// A cluster as one worker uses it.
+#[derive(Debug)]
+pub(in crate::proxy) struct LocalCluster {
+    pub(in crate::proxy) cluster: Arc<Cluster>,
+    picker: RefCell<Picker>,
+    pub(in crate::proxy) pool: Pool,
+    works: Rc<Works>,
+}
+
+impl LocalCluster {
+    pub(in crate::proxy) fn new(cluster: Arc<Cluster>, rng: fastrand::Rng) -> Self {
+        let picker = RefCell::new(Picker::new(Arc::clone(&cluster), rng));
+        Self { cluster, picker, pool: Pool::default(), works: Rc::default() }
+    }
+
+    /// A backend, and a connection to it that was kept or may be opened; `fresh`: only one that is
+    /// to be opened.
+    pub(in crate::proxy) fn pick(
+        &self,
+        wish: Wish<'_>,
+        fresh: bool,
+    ) -> Result<(Work, Seat), NoPick> {
+        let connects =
+            |backend: &Backend| backend.may_connect() || !fresh && self.pool.has(backend.id);
+        for _ in 0..LOOKS {
+            let mut pick = self.picker.borrow_mut().pick(wish, connects)?;
+            let kept = if fresh { None } else { self.pool.take(pick.backend.id) };
+            let seat = kept.map(Seat::Kept).or_else(|| pick.backend.connect().map(Seat::Free));
+            match seat {
+                Some(seat) => return Ok((self.works.begin(pick), seat)),
+                // Another worker was faster, or what was kept has been closed meanwhile.
+                None => pick.outcome(Outcome::Unused),
+            }
+        }
+        Err(NoPick::Full)
+    }
+
+    /// Takes back a connection whose last answer has been read to its end. It is closed instead if
+    /// its backend is to be left, or if somebody waits for room for another.
+    pub(in crate::proxy) fn give_back(&self, connection: Box<Connection>) {
+        let kept = self.picker.borrow_mut().snapshot().keeps(connection.backend());
+        if kept && !self.wants_connections() {
+            self.pool.put(connection);
+        }
+    }
+
+    /// Ends what the snapshot says is to end; to be called every [`TICK`](crate::upstream::TICK).
+    pub(in crate::proxy) fn sweep(&self, now: Instant) {
+        let mut picker = self.picker.borrow_mut();
+        let snapshot = picker.snapshot();
+        self.works.follow(snapshot, now);
+        if self.wants_connections() {
+            self.pool.clear();
+        }
+        self.pool.sweep(snapshot, now);
+    }
+
+    fn wants_connections(&self) -> bool {
+        self.cluster.gate.as_ref().is_some_and(|gate| gate.wants_connections())
+    }
+
+    pub(in crate::proxy) fn settings(&self) -> &config::Cluster {
+        &self.cluster.settings
+    }
+
+    pub(in crate::proxy) fn metrics(&self) -> &ClusterMetrics {
+        &self.cluster.metrics
+    }
+
+    /// What keeps a client at this address at one backend, where addresses do.
+    pub(in crate::proxy) fn client_key(&self, client: Option<IpAddr>) -> Key {
+        let AffinityKey::SourceIp { learned } = self.settings().affinity.key else {
+            return Key::None;
+        };
+        let key = if learned { Key::learned } else { Key::hashed };
+        match client {
+            Some(IpAddr::V4(v4)) => key(&v4.octets()),
+            Some(IpAddr::V6(v6)) => key(&v6.octets()),
+            None => Key::None,
+        }
+    }
+
+    /// The backend that was picked for a key has answered: remembers it where keys are learned. The
+    /// value is what became of the key.
+    pub(in crate::proxy) fn settle(&self, key: Key, pick: &Pick) -> AffinityResult {
+        match key {
+            _ if pick.stayed => AffinityResult::Hit,
+            Key::Learned(key) if !self.learn(key, pick) => AffinityResult::New,
+            _ => AffinityResult::Moved,
+        }
+    }
+
+    /// Remembers where a key went; true when it went elsewhere before.
+    fn learn(&self, key: u64, pick: &Pick) -> bool {
+        let Some(learned) = &self.cluster.learned else { return false };
+        let now = Instant::now();
+        let known = learned.get(key, now).is_some();
+        learned.learn(key, pick.backend.id, now);
+        known
+    }
+}

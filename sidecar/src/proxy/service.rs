@@ -1,0 +1,128 @@
+//! What is spoken on each listener, as one worker speaks it.
+
+use std::cell::Cell;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use super::cluster::LocalCluster;
+use super::http::{self, Date, Routes};
+use super::tcp;
+use super::timer::Timers;
+use super::worker::{Leads, Listener, Role};
+use crate::cluster::Cluster;
+use crate::config::{HttpTraffic, TcpTraffic};
+use crate::net::Address;
+use crate::net::listen::Accepted;
+use crate::telemetry::metrics::{RouteMetrics, TransportMetrics};
+
+/// One listener's.
+#[derive(Debug)]
+pub(super) enum Service {
+    Http(Rc<http::Site>),
+    Tcp(Rc<tcp::Site>),
+    /// Nothing connects.
+    Udp,
+}
+
+impl Service {
+    /// Carries a connection to its end.
+    pub(super) async fn serve(&self, accepted: Accepted) {
+        match self {
+            Self::Http(site) => http::serve(accepted, Rc::clone(site)).await,
+            Self::Tcp(site) => tcp::serve(accepted, site).await,
+            Self::Udp => {}
+        }
+    }
+}
+
+/// Makes the services of one worker, which share its clusters.
+pub(super) struct Services<'w> {
+    timers: &'w Rc<Timers>,
+    draining: &'w Rc<Cell<bool>>,
+    closing: &'w Rc<Cell<bool>>,
+    date: Rc<Date>,
+    tools: Rc<tcp::Tools>,
+    clusters: Vec<Rc<LocalCluster>>,
+}
+
+impl<'w> Services<'w> {
+    pub(super) fn new(
+        timers: &'w Rc<Timers>,
+        draining: &'w Rc<Cell<bool>>,
+        closing: &'w Rc<Cell<bool>>,
+    ) -> Self {
+        let (date, tools) = (Rc::default(), Rc::default());
+        Self { timers, draining, closing, date, tools, clusters: Vec::new() }
+    }
+
+    pub(super) fn of(&mut self, listener: &Listener) -> Service {
+        match &listener.role {
+            Role::Http(settings, leads) => {
+                Service::Http(Rc::new(self.http(listener, settings, leads)))
+            }
+            Role::Tcp(settings, leads) => Service::Tcp(Rc::new(self.tcp(settings, leads))),
+            Role::Udp(..) => Service::Udp,
+        }
+    }
+
+    fn http(
+        &mut self,
+        listener: &Listener,
+        settings: &HttpTraffic,
+        leads: &Leads<RouteMetrics>,
+    ) -> http::Site {
+        let destinations = leads.routes.iter().map(|(cluster, metrics)| http::Destination {
+            cluster: self.local(cluster),
+            metrics: Arc::clone(metrics),
+        });
+        http::Site {
+            routes: Routes::new(&settings.routes, destinations.collect()),
+            unrouted: Arc::clone(&leads.nowhere),
+            own_names: own_names(&listener.address),
+            timeouts: settings.timeouts,
+            timers: Rc::clone(self.timers),
+            draining: Rc::clone(self.draining),
+            closing: Rc::clone(self.closing),
+            date: Rc::clone(&self.date),
+        }
+    }
+
+    fn tcp(&mut self, settings: &TcpTraffic, leads: &Leads<TransportMetrics>) -> tcp::Site {
+        let destinations = leads.routes.iter().map(|(cluster, metrics)| tcp::Destination {
+            cluster: self.local(cluster),
+            metrics: Arc::clone(metrics),
+        });
+        tcp::Site {
+            routes: tcp::Routes::new(&settings.routes, destinations.collect()),
+            nowhere: Arc::clone(&leads.nowhere),
+            timers: Rc::clone(self.timers),
+            tools: Rc::clone(&self.tools),
+        }
+    }
+
+    /// The cluster as this worker uses it, on however many listeners.
+    fn local(&mut self, cluster: &Arc<Cluster>) -> Rc<LocalCluster> {
+        let known = self.clusters.iter().find(|known| Arc::ptr_eq(&known.cluster, cluster));
+        known.map(Rc::clone).unwrap_or_else(|| {
+            let new = Rc::new(LocalCluster::new(Arc::clone(cluster), fastrand::Rng::new()));
+            self.clusters.push(Rc::clone(&new));
+            new
+        })
+    }
+
+    /// All clusters that the services use.
+    pub(super) fn clusters(self) -> Vec<Rc<LocalCluster>> {
+        self.clusters
+    }
+}
+
+/// Hosts without port by which an app on this machine names a listener.
+fn own_names(address: &Address) -> Vec<String> {
+    let mut names = vec!["localhost".to_owned(), "127.0.0.1".to_owned(), "[::1]".to_owned()];
+    match address {
+        Address::Tcp(address) if address.is_ipv6() => names.push(format!("[{}]", address.ip())),
+        Address::Tcp(address) => names.push(address.ip().to_string()),
+        Address::Unix(_) => {}
+    }
+    names
+}

@@ -1,0 +1,115 @@
+//! A backend for a connection: picked, connected, and another one where that fails.
+//!
+//! Nothing of the app's has been read when a connection fails, so every other backend may be asked:
+//! that loses nobody anything but time, and there is a bound on that.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::site::Destination;
+use crate::cluster::{Key, NoPick, Wish};
+use crate::net::dial::Patience;
+use crate::proxy::cluster::LocalCluster;
+use crate::telemetry::metrics::{End, Outcome};
+use crate::upstream::{Connection, Seat, Work};
+
+/// Backends that are asked for one connection.
+const MOST: usize = 16;
+
+/// A backend that is connected.
+pub(super) type Connected = (Work, Box<Connection>);
+
+/// Connects to one backend after another until one accepts, for as long as `retry.attempts` that get
+/// no answer may take.
+pub(super) async fn connect(destination: &Destination, key: Key) -> Result<Connected, End> {
+    let cluster = &destination.cluster;
+    let settings = cluster.settings();
+    let timeout = settings.timeouts.connect;
+    let patience =
+        timeout.map(|timeout| timeout * u32::try_from(settings.retry.attempts).unwrap_or(1));
+    let started = Instant::now();
+    let mut tried: Vec<u64> = Vec::new();
+    let result = loop {
+        let (mut work, seat) = match find(cluster, key, &tried).await {
+            Ok(found) => found,
+            Err(_) if !tried.is_empty() => break Err(End::ConnectFailed),
+            Err(none) => break Err(none.into()),
+        };
+        match seat.connect(timeout, Patience::Long).await {
+            Ok(connection) => {
+                accepted(cluster, key, &mut work);
+                break Ok((work, connection));
+            }
+            Err(error) => {
+                let backend = &work.pick.backend;
+                tracing::debug!(backend = %backend.name, %error, "connect failed");
+                tried.push(backend.id);
+                work.pick.outcome(Outcome::ConnectFailed);
+            }
+        }
+        let late = patience.is_some_and(|patience| started.elapsed() >= patience);
+        if late || tried.len() >= MOST || settings.retry.attempts == 1 {
+            break Err(End::ConnectFailed);
+        }
+    };
+    let retries = tried.len().saturating_sub(usize::from(result.is_err()));
+    let metrics = cluster.metrics();
+    let counter = if result.is_ok() { &metrics.retries_succeeded } else { &metrics.retries_failed };
+    counter.increment(retries as u64);
+    result
+}
+
+/// The time to connect is what is known of how fast a backend is. Whether it has recovered is not
+/// known by that: the kernel accepts for a process that is stuck.
+fn accepted(cluster: &LocalCluster, key: Key, work: &mut Work) {
+    if !work.pick.is_trial() {
+        work.pick.answered(false, None);
+    }
+    if key != Key::None {
+        let result = cluster.settle(key, &work.pick);
+        cluster.metrics().affinity(result).increment(1);
+    }
+}
+
+/// Picks a backend, and waits for room if there is none, or others have waited before.
+async fn find(cluster: &LocalCluster, key: Key, tried: &[u64]) -> Result<(Work, Seat), NoPick> {
+    let pick = || {
+        let wish = Wish { key, tried, replayable: true, now: Instant::now() };
+        cluster.pick(wish, true)
+    };
+    let Some(gate) = &cluster.cluster.gate else { return pick() };
+    if !gate.is_awaited() {
+        match pick() {
+            Err(NoPick::Full) => {}
+            found => return found,
+        }
+    }
+    let Some(mut place) = gate.queue() else { return Err(NoPick::Full) };
+    let bound = cluster.settings().affinity.strict && key != Key::None;
+    let room = async {
+        if !bound {
+            place.turn().await;
+        }
+        loop {
+            // Asked for before the look, so that nothing is missed between the two.
+            let room = place.room();
+            match pick() {
+                Err(NoPick::Full) => room.await,
+                found => return found,
+            }
+        }
+    };
+    let limit: Duration = cluster.settings().limits.queue_timeout;
+    tokio::time::timeout(limit, room).await.unwrap_or(Err(NoPick::Full))
+}
+
+impl From<NoPick> for End {
+    fn from(none: NoPick) -> Self {
+        match none {
+            NoPick::NoBackend => Self::NoBackend,
+            NoPick::NoEligibleBackend => Self::NoEligibleBackend,
+            NoPick::Full => Self::Overflow,
+        }
+    }
+}

@@ -1,0 +1,174 @@
+//! Both directions of a connection, until it ends.
+
+use std::future::poll_fn;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use super::site::Site;
+use super::way::{Broken, Way};
+use crate::net::dial::{Stream, has_vanished};
+use crate::proxy::cluster::LocalCluster;
+use crate::proxy::timer::Timer;
+use crate::telemetry::metrics::{End, Outcome};
+use crate::upstream::Work;
+
+/// What a connection has moved.
+#[derive(Debug, Default, Clone, Copy)]
+pub(super) struct Moved {
+    pub(super) to_backend: u64,
+    pub(super) from_backend: u64,
+}
+
+/// A connection whose backend is connected.
+pub(super) struct Relay<'a> {
+    pub(super) app: Stream,
+    pub(super) backend: &'a mut Stream,
+    there: Way,
+    back: Way,
+    cluster: &'a LocalCluster,
+    site: &'a Site,
+    idle: Timer,
+    age: Option<Timer>,
+    counted: Moved,
+    /// Whether the backend could not be written any more: then what it has said before is still
+    /// brought to the app.
+    deaf: bool,
+    /// Whether one side had ended when it was last looked.
+    half_closed: bool,
+}
+
+impl<'a> Relay<'a> {
+    /// `first`: what the backend is sent before anything that is read from the app from now on; as many
+    /// bytes of it as `own` says are not the app's.
+    pub(super) fn new(
+        app: Stream,
+        backend: &'a mut Stream,
+        first: Vec<u8>,
+        own: usize,
+        cluster: &'a LocalCluster,
+        site: &'a Site,
+    ) -> Self {
+        let timeouts = cluster.settings().timeouts;
+        let age = timeouts.max_age.map(|max| {
+            let timer = site.timers.timer();
+            timer.set(Some(spread(max)));
+            timer
+        });
+        let idle = site.timers.timer();
+        idle.set(timeouts.idle);
+        Self {
+            app,
+            backend,
+            there: Way::starting_with(first, own),
+            back: Way::default(),
+            cluster,
+            site,
+            idle,
+            age,
+            counted: Moved::default(),
+            deaf: false,
+            half_closed: false,
+        }
+    }
+
+    /// Carries both directions to their end, which the value tells, and judges the backend by it.
+    pub(super) async fn run(mut self, work: &mut Work) -> (End, Moved) {
+        let (end, outcome) = poll_fn(|cx| self.poll(work, cx)).await;
+        work.pick.outcome(outcome);
+        if end != End::Finished {
+            // Neither side may take what broke off for whole.
+            self.app.reset_on_close();
+            self.backend.reset_on_close();
+        }
+        (end, self.counted)
+    }
+
+    fn poll(&mut self, work: &mut Work, cx: &mut Context<'_>) -> Poll<(End, Outcome)> {
+        let tools = &self.site.tools;
+        let there = match self.deaf {
+            true => Poll::Ready(Ok(())),
+            false => self.there.poll(&mut self.app, self.backend, tools, cx),
+        };
+        let back = self.back.poll(self.backend, &mut self.app, tools, cx);
+        self.count(work);
+        match there {
+            Poll::Ready(Err(Broken::From(_))) => return ready(End::ByApp, Outcome::Cancelled),
+            Poll::Ready(Err(Broken::To(error))) if has_vanished(&error) => {
+                return ready(End::ByBackend, Outcome::Timeout);
+            }
+            Poll::Ready(Err(Broken::To(_))) => self.deaf = true,
+            _ => {}
+        }
+        match back {
+            Poll::Ready(Err(Broken::To(_))) => return ready(End::ByApp, Outcome::Cancelled),
+            Poll::Ready(Err(Broken::From(error))) if has_vanished(&error) => {
+                return ready(End::ByBackend, Outcome::Timeout);
+            }
+            Poll::Ready(Err(Broken::From(_))) => return ready(End::ByBackend, self.broken_off()),
+            Poll::Ready(Ok(())) if self.deaf => return ready(End::ByBackend, self.broken_off()),
+            Poll::Ready(Ok(())) if there.is_ready() => {
+                return ready(End::Finished, Outcome::Success);
+            }
+            // It never listened: whoever stands in for a backend that is gone does that.
+            Poll::Ready(Ok(())) if self.is_mute() => return ready(End::ByBackend, Outcome::Reset),
+            _ => {}
+        }
+        self.poll_limits(work, cx)
+    }
+
+    /// What ends a connection though both sides would go on.
+    fn poll_limits(&mut self, work: &Work, cx: &mut Context<'_>) -> Poll<(End, Outcome)> {
+        let aged = self.age.as_ref().is_some_and(|age| age.poll(cx).is_ready());
+        // A move is nothing to what may not begin anew.
+        if work.poll(cx).is_ready() {
+            return ready(End::Drained, Outcome::Cancelled);
+        }
+        match self.idle.poll(cx) {
+            _ if aged => ready(End::MaxAge, Outcome::Success),
+            Poll::Ready(()) => ready(End::Idle, Outcome::Success),
+            Poll::Pending => Poll::Pending,
+        }
+    }
+
+    /// Counts what has moved; whoever moves something is not idle.
+    fn count(&mut self, work: &mut Work) {
+        let now = Moved { to_backend: self.there.moved, from_backend: self.back.moved };
+        let there = now.to_backend - self.counted.to_backend;
+        let back = now.from_backend - self.counted.from_backend;
+        self.counted = now;
+        if back > 0 && work.pick.is_trial() {
+            work.pick.answered(false, None);
+        }
+        let half_closed = self.there.ended || self.back.ended || self.deaf;
+        if there + back > 0 {
+            let metrics = self.cluster.metrics();
+            metrics.bytes_to_backend.increment(there);
+            metrics.bytes_from_backend.increment(back);
+        }
+        if there + back > 0 || half_closed != self.half_closed {
+            let timeouts = &self.cluster.settings().timeouts;
+            self.idle.set(if half_closed { timeouts.half_closed } else { timeouts.idle });
+            self.half_closed = half_closed;
+        }
+    }
+
+    /// What it says of a backend that it broke off: nothing once it has answered, since then only the
+    /// protocol knows whether that was to be.
+    fn broken_off(&self) -> Outcome {
+        if self.counted.from_backend == 0 { Outcome::Reset } else { Outcome::Stale }
+    }
+
+    /// Whether the backend has ended before anybody has said anything, or the app has ended.
+    fn is_mute(&self) -> bool {
+        self.counted.from_backend == 0 && self.counted.to_backend == 0 && !self.there.ended
+    }
+}
+
+fn ready(end: End, outcome: Outcome) -> Poll<(End, Outcome)> {
+    Poll::Ready((end, outcome))
+}
+
+/// Somewhat less, so that connections that came together do not go together.
+fn spread(age: Duration) -> Duration {
+    age.mul_f64(1.0 - 0.1 * fastrand::f64())
+}
