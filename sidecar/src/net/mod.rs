@@ -5,6 +5,7 @@ pub mod backoff;
 pub mod buffer;
 pub mod dial;
 pub mod listen;
+pub mod proxy_protocol;
 pub mod splice;
 pub mod tls;
 pub mod wire;
