@@ -38,6 +38,7 @@ pub mod config {
 pub mod net {
     mod address;
     pub mod buffer;
+    pub mod proxy_protocol;
 
     pub use address::Address;
 }
