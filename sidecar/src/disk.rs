@@ -5,7 +5,7 @@
 
 use std::fs::{self, DirBuilder, File, Metadata, OpenOptions};
 use std::io::{self, Read, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -28,6 +28,11 @@ pub enum Unreadable {
 /// Reads a file of at most so many bytes.
 pub fn read(path: &Path, limit: u64) -> Result<Vec<u8>, Unreadable> {
     let (file, _) = open(path)?;
+    read_from(file, limit)
+}
+
+/// Reads what was opened, at most so many bytes.
+pub fn read_from(file: File, limit: u64) -> Result<Vec<u8>, Unreadable> {
     let mut bytes = Vec::new();
     // One byte more than is accepted shows that there is more.
     file.take(limit + 1).read_to_end(&mut bytes)?;
@@ -41,6 +46,29 @@ pub fn open(path: &Path) -> Result<(File, Metadata), Unreadable> {
     let file = OpenOptions::new().read(true).custom_flags(flags).open(path)?;
     let facts = file.metadata()?;
     if facts.is_file() { Ok((file, facts)) } else { Err(Unreadable::NotAFile) }
+}
+
+/// What a look at a file sees, links followed: enough to know whether there is anything new to be
+/// read, whether it was written in place, renamed over, or is behind a link that was turned.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Seen {
+    device: u64,
+    inode: u64,
+    size: u64,
+    modified: (i64, i64),
+    changed: (i64, i64),
+}
+
+/// Looks at a file without reading it.
+pub fn look(path: &Path) -> io::Result<Seen> {
+    let facts = fs::metadata(path)?;
+    Ok(Seen {
+        device: facts.dev(),
+        inode: facts.ino(),
+        size: facts.size(),
+        modified: (facts.mtime(), facts.mtime_nsec()),
+        changed: (facts.ctime(), facts.ctime_nsec()),
+    })
 }
 
 /// What is to be a file, on disk, without its name yet. One that never gets it goes.

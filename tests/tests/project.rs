@@ -17,7 +17,7 @@ fn read(path: &str) -> String {
 const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("shutdown", &[]),
     ("disk", &[]),
-    ("net", &[]),
+    ("net", &["disk"]),
     ("balancer", &[]),
     ("telemetry", &["config"]),
     ("config", &["balancer", "net"]),

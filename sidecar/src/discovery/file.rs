@@ -4,28 +4,17 @@
 //! renamed over it, a link above it that is turned elsewhere (as Kubernetes does with `..data`), and
 //! one that goes and comes back, and costs a few system calls.
 
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::{Reporter, from_static};
 use crate::cluster::Endpoint;
 use crate::config::load_endpoints;
-use crate::disk;
+use crate::disk::{self, Seen};
 
 const LOOK: Duration = Duration::from_millis(250);
 /// Longer files are refused: 5,000 endpoints take less.
 const MAX_SIZE: u64 = 4 << 20;
-
-/// What a look sees: enough to know whether there is anything new to be read.
-#[derive(Debug, Clone, PartialEq, Eq)]
-struct Seen {
-    device: u64,
-    inode: u64,
-    size: u64,
-    modified: (i64, i64),
-    changed: (i64, i64),
-}
 
 /// Follows the file for as long as the sidecar runs.
 pub(super) async fn follow(path: &Path, reporter: &Reporter) {
@@ -79,14 +68,7 @@ async fn on_another_thread<T: Send + 'static>(
 }
 
 fn see(path: &Path) -> Result<Seen, String> {
-    let facts = std::fs::metadata(path).map_err(|e| cannot(path, &e.to_string()))?;
-    Ok(Seen {
-        device: facts.dev(),
-        inode: facts.ino(),
-        size: facts.size(),
-        modified: (facts.mtime(), facts.mtime_nsec()),
-        changed: (facts.ctime(), facts.ctime_nsec()),
-    })
+    disk::look(path).map_err(|e| cannot(path, &e.to_string()))
 }
 
 fn read_text(path: &Path) -> Result<String, String> {

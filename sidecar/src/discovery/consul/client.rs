@@ -16,7 +16,7 @@ use tokio::task::JoinHandle;
 use tokio_rustls::TlsConnector;
 
 use crate::config::{self, ConsulAddress};
-use crate::net::tls::{self, TlsError};
+use crate::net::tls::{TlsError, client};
 use crate::net::{Address, dial};
 
 /// Largest answer that is read.
@@ -92,7 +92,8 @@ impl<'a> Question<'a> {
 impl Client {
     pub(super) fn new(config: &config::Consul) -> Result<Self, TlsError> {
         let address = config.address.clone();
-        let tls = address.tls.then(|| tls::client(config.ca_file.as_deref())).transpose()?;
+        let settings = client::Settings { ca_file: config.ca_file.clone(), ..Default::default() };
+        let tls = address.tls.then(|| settings.load()).transpose()?;
         Ok(Self { address, tls })
     }
 
