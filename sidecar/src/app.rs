@@ -27,6 +27,7 @@ use crate::proxy::worker::{self, Leads, Listener, Role};
 use crate::shutdown::{self, Guards, Phase};
 use crate::state::{self, StateError};
 use crate::telemetry::metrics::{Metrics, TOUCH};
+use crate::tls::{self, Tls};
 use crate::{config, discovery, health};
 
 /// Orders for the fleet that wait to be written.
@@ -41,6 +42,8 @@ pub enum StartError {
     Sources(#[from] SourceError),
     #[error(transparent)]
     State(#[from] StateError),
+    #[error(transparent)]
+    Tls(#[from] tls::Unloadable),
     #[error("metrics: {0}")]
     Metrics(#[from] metrics_exporter_prometheus::BuildError),
     #[error("threads cannot be started: {0}")]
@@ -69,6 +72,7 @@ impl Sidecar {
         let guards = Guards::default();
 
         let keyring = keyring(config)?;
+        let tls = tls::load(config)?;
 
         let admin_socket = bind("admin", &config.admin.listen)?;
         let admin_address = address(&admin_socket, "admin", &config.admin.listen)?;
@@ -87,6 +91,7 @@ impl Sidecar {
             .map_err(StartError::Threads)?;
 
         start_upkeep(&clusters, &metrics);
+        start_looks_at_certificates(&tls);
         let fleet = start_fleet(&clusters, &sources);
         let admin = Arc::new(Admin {
             clusters,
@@ -265,6 +270,13 @@ fn start_fleet(
     let (waiting, to) = (Arc::new(Mutex::new(waiting)), Arc::clone(sources));
     supervise("fleet writes", move || Arc::clone(&to).write_orders(Arc::clone(&waiting)));
     Some(wishes)
+}
+
+fn start_looks_at_certificates(tls: &Tls) {
+    if !tls.listeners.is_empty() {
+        let servers = tls.listeners.clone();
+        supervise("certificates", move || tls::follow(servers.clone()));
+    }
 }
 
 fn start_upkeep(clusters: &[Arc<Cluster>], metrics: &Arc<Metrics>) {

@@ -20,4 +20,5 @@ pub mod proxy;
 pub mod shutdown;
 pub mod state;
 pub mod telemetry;
+pub mod tls;
 pub mod upstream;

@@ -27,6 +27,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("upstream", &["cluster", "config", "net"]),
     ("proxy", &["cluster", "upstream", "config", "net", "shutdown", "telemetry"]),
     ("state", &["cluster", "config", "disk"]),
+    ("tls", &["config", "net"]),
     ("admin", &["cluster", "config", "net", "shutdown", "telemetry"]),
 ];
 

@@ -8,7 +8,7 @@ use crate::cluster::{Endpoint, WEIGHT_ONE};
 use crate::config::{Cluster, Config, Source};
 use crate::discovery::Sources;
 use crate::health::probe;
-use crate::state;
+use crate::{state, tls};
 
 #[derive(Debug, Args)]
 pub(super) struct Check {
@@ -24,6 +24,7 @@ impl Check {
         let config = self.file.load()?.config;
         let file = self.file.config.display();
         let secret = config.has_cookies().then(|| state::check_keyring(&config)).transpose()?;
+        tls::load(&config)?;
         for warning in config.warnings() {
             eprintln!("{file}: warning: {warning}");
         }

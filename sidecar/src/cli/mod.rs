@@ -20,7 +20,9 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::app::StartError;
 use crate::config::{DurationText, Loaded, Place, Problem, Problems, load};
+use crate::net::tls::TlsError;
 use crate::state::StateError;
+use crate::tls::Unloadable;
 
 /// A client-side load-balancing sidecar.
 #[derive(Debug, Parser)]
@@ -121,10 +123,26 @@ impl From<StateError> for Failure {
     }
 }
 
+impl From<Unloadable> for Failure {
+    /// Certificates and keys are part of the configuration.
+    fn from(unloadable: Unloadable) -> Self {
+        let problem = |(key, error)| {
+            let (path, message) = match error {
+                TlsError::File { path, reason } => (path.display().to_string(), reason),
+                TlsError::System(reason) => ("the system's certificates".into(), reason),
+                TlsError::Rustls(error) => ("rustls".into(), error.to_string()),
+            };
+            Problem { place: Place::File { path, line: None }, key, message }
+        };
+        Self::Config(Problems(unloadable.0.into_iter().map(problem).collect()))
+    }
+}
+
 impl From<StartError> for Failure {
     fn from(error: StartError) -> Self {
         match error {
             StartError::State(error) => error.into(),
+            StartError::Tls(unloadable) => unloadable.into(),
             other => Self::Failed(other.to_string()),
         }
     }

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
+use super::ListenerTls;
 use crate::net::Address;
 
 #[derive(Debug, Clone)]
@@ -17,6 +18,8 @@ pub struct Listener {
     /// From whom each connection or datagram has to begin with a header of the PROXY protocol; `None`:
     /// nobody may send one.
     pub proxy_protocol: Option<Vec<IpNet>>,
+    /// `None`: in the clear.
+    pub tls: Option<ListenerTls>,
     pub traffic: Traffic,
 }
 

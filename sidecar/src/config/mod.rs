@@ -12,6 +12,7 @@ mod policies;
 pub mod raw;
 mod schema;
 mod source;
+mod tls;
 mod units;
 mod validate;
 mod warnings;
@@ -31,6 +32,7 @@ pub use listener::{
 pub use load::{Loaded, load, load_defaults, load_endpoints, load_text};
 pub use policies::{Affinity, AffinityBy, AffinityKey, Drain, Limits, OnLeaving, Outlier, Retry};
 pub use schema::schema;
+pub use tls::{ClusterTls, ListenerTls};
 pub use units::DurationText;
 
 use ipnet::IpNet;
@@ -139,6 +141,8 @@ pub struct Cluster {
     pub proxy_protocol: Option<ProxyProtocol>,
     /// `None`: everyone has its full share at once.
     pub slow_start: Option<Duration>,
+    /// `None`: in the clear.
+    pub tls: Option<ClusterTls>,
 }
 
 impl Cluster {

@@ -7,7 +7,10 @@ use super::{AffinityKey, Cluster, Config, Listener};
 impl Config {
     /// What is to be said about it when it is checked and when it is run.
     pub fn warnings(&self) -> Vec<String> {
-        self.listeners.iter().flat_map(|listener| self.indistinct_clients(listener)).collect()
+        let indistinct =
+            self.listeners.iter().flat_map(|listener| self.indistinct_clients(listener));
+        let unverified = self.clusters.iter().filter_map(|cluster| unverified_backends(cluster));
+        indistinct.chain(unverified).collect()
     }
 
     /// Clients of a listener that only this machine reaches have one address, or none: they are
@@ -30,6 +33,16 @@ impl Config {
             .map(|cluster| of_cluster(cluster))
             .collect()
     }
+}
+
+fn unverified_backends(cluster: &Cluster) -> Option<String> {
+    let tls = cluster.tls.as_ref().filter(|tls| tls.client.insecure_skip_verify)?;
+    let unused = tls.client.ca_file.as_ref().map_or("", |_| ", and `ca_file` is of no use");
+    Some(format!(
+        "clusters.{}.tls: with `insecure_skip_verify` whoever gets between this sidecar and the \
+         backends can read and change everything{unused}",
+        cluster.name
+    ))
 }
 
 #[cfg(test)]
@@ -56,6 +69,24 @@ mod tests {
             assert!(said[0].starts_with("listeners.web: cluster `api` "), "{said:?}");
             assert!(said[0].contains(listen), "{said:?}");
         }
+    }
+
+    #[test]
+    fn backends_that_are_not_verified_are_warned_of() {
+        let said = |keys: &str| {
+            let text = format!(
+                "[clusters.api.discovery]\nsource = \"static\"\nendpoints = []\n\
+                 [clusters.api.tls]\n{keys}"
+            );
+            load_text(Path::new("test.toml"), &text).unwrap().config.warnings()
+        };
+        assert_eq!(said("ca_file = \"ca.pem\""), [""; 0]);
+        let warned = said("insecure_skip_verify = true");
+        assert_eq!(warned.len(), 1, "{warned:?}");
+        assert!(warned[0].starts_with("clusters.api.tls: with `insecure_skip_verify` "));
+        assert!(!warned[0].contains("ca_file"), "{warned:?}");
+        let warned = said("ca_file = \"ca.pem\"\ninsecure_skip_verify = true");
+        assert!(warned[0].ends_with("`ca_file` is of no use"), "{warned:?}");
     }
 
     #[test]

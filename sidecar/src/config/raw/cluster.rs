@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Affinity, Drain, Health, Limits, Outlier, Retry, SlowStart};
+use super::{Affinity, ClusterTls, Drain, Health, Limits, Outlier, Retry, SlowStart};
 use crate::balancer::Policy;
 use crate::config::units::{AddressText, PathText, PercentText, TimeoutText};
 
@@ -63,6 +63,9 @@ pub struct Cluster {
     /// How backends that come late, or back, get their share.
     #[serde(default)]
     pub slow_start: SlowStart,
+    /// TLS towards the backends, whose certificates are verified. Without this table there is none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tls: Option<ClusterTls>,
 }
 
 fn auto() -> String {

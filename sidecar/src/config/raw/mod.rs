@@ -10,6 +10,7 @@ mod cluster;
 mod consul;
 mod health;
 mod policies;
+mod tls;
 
 use std::collections::BTreeMap;
 
@@ -20,6 +21,7 @@ pub use cluster::*;
 pub use consul::*;
 pub use health::*;
 pub use policies::*;
+pub use tls::*;
 
 use super::units::{AddressText, DurationText, PathText, TimeoutText};
 
@@ -193,6 +195,9 @@ pub struct Listener {
     /// Networks from which such a header is believed; whoever else connects is turned away.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub trusted_cidrs: Vec<String>,
+    /// TLS with whoever connects. Without this table there is none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tls: Option<ListenerTls>,
     /// `http`: how long the app may take.
     #[serde(default)]
     pub timeouts: ListenerTimeouts,

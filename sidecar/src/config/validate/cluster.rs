@@ -67,6 +67,7 @@ impl Judge {
             Some(window) => self.duration(window, path.key("slow_start").key("window")).map(Some),
             None => Some(None),
         };
+        let tls = self.cluster_tls(raw.tls.as_ref(), &path.key("tls"));
         Some(Cluster {
             name: name.into(),
             policy: raw.policy,
@@ -92,6 +93,7 @@ impl Judge {
             limits: limits?,
             proxy_protocol: raw.proxy_protocol,
             slow_start: slow_start?,
+            tls: tls?,
         })
     }
 

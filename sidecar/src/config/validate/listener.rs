@@ -59,12 +59,14 @@ impl Judge {
         };
         self.keys_of_protocol(raw, path);
         let proxy_protocol = self.trusted(raw, path);
+        let tls = self.listener_tls(raw.tls.as_ref(), &path.key("tls"));
         Some(Listener {
             name: name.into(),
             listen: listen?,
             max_connections: raw.max_connections.map(|max| max as usize),
             max_per_source: raw.max_connections_per_source,
             proxy_protocol: proxy_protocol?,
+            tls: tls?,
             traffic: traffic?,
         })
     }
@@ -125,7 +127,8 @@ impl Judge {
     /// What a protocol does not use is refused: it would be taken for effective.
     fn keys_of_protocol(&mut self, raw: &raw::Listener, path: &KeyPath) {
         let (http, tcp, udp) = (Protocol::Http, Protocol::Tcp, Protocol::Udp);
-        let given: [(&str, bool, &[Protocol]); 6] = [
+        let given: [(&str, bool, &[Protocol]); 7] = [
+            ("tls", raw.tls.is_some(), &[http, tcp]),
             ("timeouts", raw.timeouts != raw::ListenerTimeouts::default(), &[http]),
             ("routes", !raw.routes.is_empty(), &[http, tcp]),
             ("max_connections", raw.max_connections.is_some(), &[http, tcp]),

@@ -10,6 +10,7 @@ mod listener;
 mod policies;
 mod route;
 mod source;
+mod tls;
 
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;

@@ -1,5 +1,7 @@
 //! Configuration: what is refused and how that is said, and what is taken.
 
+mod tls;
+
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
