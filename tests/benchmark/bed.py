@@ -23,10 +23,17 @@ def free_port():
         return s.getsockname()[1]
 
 
-def install():
+def accepts(port):
+    """Whether somebody takes connections there."""
+    with socket.socket() as s:
+        return s.connect_ex(("127.0.0.1", port)) == 0
+
+
+def install(packages):
+    """The Debian packages whose tool, or file, is not there."""
     WORK.mkdir(parents=True, exist_ok=True)
-    packages = {"nginx": "nginx-light", "haproxy": "haproxy", "wrk": "wrk", "taskset": "util-linux"}
-    missing = [package for tool, package in packages.items() if not shutil.which(tool)]
+    missing = [package for tool, package in packages.items()
+               if not (shutil.which(tool) or Path(tool).exists())]
     if missing:
         subprocess.run(["apt-get", "update", "-qq"], check=True)
         subprocess.run(["apt-get", "install", "-y", "-qq", "--no-install-recommends", *missing],
@@ -68,9 +75,8 @@ class Bed:
         self.started.append(process)
         deadline = time.monotonic() + 20
         while time.monotonic() < deadline:
-            with socket.socket() as s:
-                if s.connect_ex(("127.0.0.1", port)) == 0:
-                    return process
+            if accepts(port):
+                return process
             if process.poll() is not None:
                 break
             time.sleep(0.05)
@@ -103,6 +109,24 @@ def cpu(pid):
         fields = Path(f"/proc/{member}/stat").read_text().rsplit(")", 1)[1].split()
         user, system = user + int(fields[11]), system + int(fields[12])
     return user / TICK, system / TICK
+
+
+def load(proxy, *command, seconds):
+    """Runs a tool of about so many seconds: what it printed, and the user and system seconds that
+    the proxy spent meanwhile."""
+    before = cpu(proxy.pid)
+    tool = subprocess.run(["taskset", "-c", LOAD_CORE, *map(str, command)], capture_output=True,
+                          text=True, timeout=60 + 10 * seconds)
+    after = cpu(proxy.pid)
+    if tool.returncode != 0:
+        sys.exit(f"{' '.join(map(str, command))} failed:\n{tool.stdout}{tool.stderr}")
+    return tool.stdout, (after[0] - before[0], after[1] - before[1])
+
+
+def each(spent, count):
+    """Microseconds for each of so many, from the user and system seconds that were spent on all."""
+    user, system = (seconds / count * 1e6 for seconds in spent)
+    return {"user": user, "system": system, "cpu": user + system}
 
 
 def rss(pid):

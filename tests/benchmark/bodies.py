@@ -7,7 +7,19 @@ import socket
 import threading
 import time
 
+from . import peers
 from .bed import LOAD_CORE, cpu, free_port
+
+PACKAGES = {}
+PEERS = peers.HTTP
+TITLE = "bodies of 64 MiB"
+COLUMNS = {
+    "upload: CPU s per GB": "{up:.2f}",
+    "upload: GB/s": "{up_rate:.2f}",
+    "download: CPU s per GB": "{down:.2f}",
+    "download: GB/s": "{down_rate:.2f}",
+}
+COMPARED = {"CPU per GB up": "up", "CPU per GB down": "down"}
 
 SIZE = 64 << 20
 # CPU time is counted in ticks of 10 ms: enough bodies that one tick is no matter.
@@ -15,13 +27,13 @@ BODIES = 16
 MiB = 1 << 20
 
 
-def start_backend(bed):
-    """Takes what is posted, and answers every GET with a body."""
+def start_backends(bed):
+    """One that takes what is posted, and answers every GET with a body."""
     listener = socket.create_server(("127.0.0.1", free_port()))
     process = multiprocessing.get_context("fork").Process(target=serve, args=(listener,))
     process.start()
     bed.forked.append(process)
-    return listener.getsockname()[1]
+    return [f"127.0.0.1:{listener.getsockname()[1]}"]
 
 
 def serve(listener):
@@ -44,11 +56,18 @@ def answer(stream):
                 stream.sendall(payload)
 
 
-def transfer(process, port, upload):
+def measure(proxy, port, seconds):
+    """As many bodies whatever the seconds."""
+    up, up_rate = transfer(proxy, port, upload=True)
+    down, down_rate = transfer(proxy, port, upload=False)
+    return {"up": up, "up_rate": up_rate, "down": down, "down_rate": down_rate}
+
+
+def transfer(proxy, port, upload):
     """CPU seconds of the proxy per GB, and GB per second."""
     payload, scrap = bytes(SIZE), bytearray(MiB)
     with socket.create_connection(("127.0.0.1", port)) as stream:
-        before, start = cpu(process.pid), time.monotonic()
+        before, start = cpu(proxy.pid), time.monotonic()
         for _ in range(BODIES):
             if upload:
                 stream.sendall(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n" % SIZE)
@@ -59,7 +78,7 @@ def transfer(process, port, upload):
                 head = read_head(stream)
                 check(head)
                 skip(stream, scrap, SIZE - len(head.partition(b"\r\n\r\n")[2]))
-        seconds, after = time.monotonic() - start, cpu(process.pid)
+        seconds, after = time.monotonic() - start, cpu(proxy.pid)
     gigabytes = SIZE * BODIES / 1e9
     return (sum(after) - sum(before)) / gigabytes, gigabytes / seconds
 

@@ -2,9 +2,11 @@
 
 from .bed import PROXY_CORE, envoy, free_port, outrigger
 
+PACKAGES = {"nginx": "nginx-light", "haproxy": "haproxy", "taskset": "util-linux"}
+
 
 def start_nginx(bed, port, backends):
-    servers = "".join(f"server 127.0.0.1:{b};" for b in backends)
+    servers = "".join(f"server {b};" for b in backends)
     config = bed.file("nginx.conf", f"""
         worker_processes 1; daemon off; pid {bed.dir}/nginx.pid; error_log {bed.dir}/nginx.err;
         events {{ worker_connections 8192; }}
@@ -19,7 +21,7 @@ def start_nginx(bed, port, backends):
 
 
 def start_haproxy(bed, port, backends):
-    servers = "\n".join(f" server s{b} 127.0.0.1:{b}" for b in backends)
+    servers = "\n".join(f" server s{i} {backend}" for i, backend in enumerate(backends))
     config = bed.file("haproxy.cfg", f"""
 global
  nbthread 1
@@ -42,8 +44,8 @@ backend b
 
 def start_envoy(bed, port, backends):
     endpoints = "\n".join(
-        f"            - endpoint: {{ address: {{ socket_address: {{ address: 127.0.0.1, port_value: {b} }} }} }}"
-        for b in backends)
+        f"            - endpoint: {{ address: {{ socket_address: {{ address: {address}, port_value: {port} }} }} }}"
+        for address, port in (backend.split(":") for backend in backends))
     config = bed.file("envoy.yaml", f"""
 static_resources:
   listeners:
@@ -75,7 +77,7 @@ static_resources:
 
 
 def start_outrigger(bed, port, backends, binary=None):
-    endpoints = ", ".join(f'{{ address = "127.0.0.1:{b}" }}' for b in backends)
+    endpoints = ", ".join(f'{{ address = "{backend}" }}' for backend in backends)
     config = bed.file("outrigger.toml", f"""
 [admin]
 listen = "127.0.0.1:{free_port()}"
@@ -91,5 +93,5 @@ endpoints = [{endpoints}]
     return bed.start(PROXY_CORE, port, binary or outrigger(), "run", "-c", config)
 
 
-START = {"nginx": start_nginx, "haproxy": start_haproxy, "envoy": start_envoy,
-         "outrigger": start_outrigger}
+HTTP = {"nginx": start_nginx, "haproxy": start_haproxy, "envoy": start_envoy,
+        "outrigger": start_outrigger}
