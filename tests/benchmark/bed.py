@@ -29,6 +29,16 @@ def accepts(port):
         return s.connect_ex(("127.0.0.1", port)) == 0
 
 
+def takes_datagrams(port):
+    """Whether somebody has bound the port for UDP; to ask would be to open a session."""
+    with socket.socket(type=socket.SOCK_DGRAM) as s:
+        try:
+            s.bind(("127.0.0.1", port))
+        except OSError:
+            return True
+        return False
+
+
 def install(packages):
     """The Debian packages whose tool, or file, is not there."""
     WORK.mkdir(parents=True, exist_ok=True)
@@ -68,14 +78,14 @@ class Bed:
         path.write_text(text)
         return path
 
-    def start(self, core, port, *command):
+    def start(self, core, port, *command, ready=accepts):
         log = open(self.dir / f"{Path(command[0]).name}-{port}.log", "wb")
         process = subprocess.Popen(["taskset", "-c", core, *map(str, command)],
                                    stdout=log, stderr=log, start_new_session=True)
         self.started.append(process)
         deadline = time.monotonic() + 20
         while time.monotonic() < deadline:
-            if accepts(port):
+            if ready(port):
                 return process
             if process.poll() is not None:
                 break
