@@ -23,6 +23,7 @@ use crate::discovery::{SourceError, Sources};
 use crate::net::Address;
 use crate::net::backoff::Backoff;
 use crate::net::listen::Socket;
+use crate::proxy::door::{Door, PerSource};
 use crate::proxy::worker::{self, Leads, Listener, Role};
 use crate::shutdown::{self, Guards, Phase};
 use crate::state::{self, StateError};
@@ -77,11 +78,11 @@ impl Sidecar {
         let admin_socket = bind("admin", &config.admin.listen)?;
         let admin_address = address(&admin_socket, "admin", &config.admin.listen)?;
         let history = Arc::new(History::default());
-        let clusters = start_clusters(config, &sources, &metrics, &history, keyring.as_ref());
+        let clusters = start_clusters(config, &sources, &metrics, &history, keyring.as_ref(), &tls);
         let listeners = config
             .listeners
             .iter()
-            .map(|listener| bind_listener(listener, &clusters, &metrics))
+            .map(|listener| bind_listener(listener, &clusters, &metrics, &tls))
             .collect::<Result<Vec<_>, _>>()?;
         let named = |(_, listener): &(Socket, Listener)| {
             (Arc::clone(&listener.settings.name), listener.address.clone())
@@ -148,12 +149,14 @@ fn start_clusters(
     metrics: &Arc<Metrics>,
     history: &Arc<History>,
     keyring: Option<&Arc<Keyring>>,
+    tls: &Tls,
 ) -> Vec<Arc<Cluster>> {
     let slots = health::Slots::default();
     let start = |settings: &Arc<config::Cluster>| {
         let timeout = config.runtime.start_timeout;
+        let (of, client) = (Arc::clone(settings), tls.clusters.get(&settings.name).cloned());
         let (cluster, mut task) =
-            Cluster::new(Arc::clone(settings), timeout, metrics, history, keyring.cloned());
+            Cluster::new(of, timeout, metrics, history, keyring.cloned(), client);
         // Before the first request, which may come as soon as there is a socket.
         for (source, settings) in settings.sources.iter().enumerate() {
             if let Some(endpoints) = discovery::known(settings) {
@@ -200,6 +203,7 @@ fn bind_listener(
     settings: &config::Listener,
     clusters: &[Arc<Cluster>],
     metrics: &Arc<Metrics>,
+    tls: &Tls,
 ) -> Result<(Socket, Listener), StartError> {
     let who = format!("listener `{}`", settings.name);
     let socket = bind(&who, &settings.listen)?;
@@ -209,6 +213,11 @@ fn bind_listener(
         role: role(settings, clusters, metrics),
         metrics: metrics.listener(&settings.name),
         permits: Arc::new(Semaphore::new(permits)),
+        door: Door {
+            announced: settings.proxy_protocol.clone(),
+            tls: tls.listeners.get(&settings.name).cloned(),
+            sources: settings.max_per_source.map(PerSource::new),
+        },
         settings: settings.clone(),
         address,
     };

@@ -4,11 +4,11 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use rustls::ClientConfig;
 use tokio::time::MissedTickBehavior;
 
 use crate::config::Config;
 use crate::net::tls::TlsError;
+use crate::net::tls::client::Client;
 use crate::net::tls::server::Server;
 
 /// How often files of listeners are looked at; a change counts with the second look.
@@ -18,7 +18,7 @@ const LOOK: Duration = Duration::from_secs(1);
 #[derive(Debug, Default)]
 pub struct Tls {
     pub listeners: BTreeMap<Arc<str>, Arc<Server>>,
-    pub clusters: BTreeMap<Arc<str>, Arc<ClientConfig>>,
+    pub clusters: BTreeMap<Arc<str>, Arc<Client>>,
 }
 
 /// What cannot be loaded, each with the key that asks for it, `listeners.web.tls`.
@@ -40,7 +40,10 @@ pub fn load(config: &Config) -> Result<Tls, Unloadable> {
     for cluster in &config.clusters {
         let Some(settings) = &cluster.tls else { continue };
         match settings.client.load() {
-            Ok(client) => drop(tls.clusters.insert(Arc::clone(&cluster.name), client)),
+            Ok(client) => {
+                let client = Client::new(client, settings.server_name.clone());
+                tls.clusters.insert(Arc::clone(&cluster.name), Arc::new(client));
+            }
             Err(error) => wrong.push((format!("clusters.{}.tls", cluster.name), error)),
         }
     }

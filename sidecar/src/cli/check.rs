@@ -8,7 +8,8 @@ use crate::cluster::{Endpoint, WEIGHT_ONE};
 use crate::config::{Cluster, Config, Source};
 use crate::discovery::Sources;
 use crate::health::probe;
-use crate::{state, tls};
+use crate::state;
+use crate::tls::{self, Tls};
 
 #[derive(Debug, Args)]
 pub(super) struct Check {
@@ -24,12 +25,12 @@ impl Check {
         let config = self.file.load()?.config;
         let file = self.file.config.display();
         let secret = config.has_cookies().then(|| state::check_keyring(&config)).transpose()?;
-        tls::load(&config)?;
+        let tls = tls::load(&config)?;
         for warning in config.warnings() {
             eprintln!("{file}: warning: {warning}");
         }
         if self.live {
-            return block_on(live(&config));
+            return block_on(live(&config, &tls));
         }
         let (listeners, clusters) = (config.listeners.len(), config.clusters.len());
         print(&format!("{file}: ok, {listeners} listeners, {clusters} clusters\n"))?;
@@ -47,13 +48,13 @@ struct Row {
     result: Result<String, String>,
 }
 
-async fn live(config: &Config) -> Result<(), Failure> {
+async fn live(config: &Config, tls: &Tls) -> Result<(), Failure> {
     let sources = Sources::new(config).map_err(|e| Failure::Failed(e.to_string()))?;
     let all = config
         .clusters
         .iter()
         .flat_map(|cluster| cluster.sources.iter().map(move |source| (cluster, source)));
-    let checks = all.map(|(cluster, source)| check(cluster, source, &sources));
+    let checks = all.map(|(cluster, source)| check(cluster, source, &sources, tls));
     let rows: Vec<Row> = join_all(checks).await.into_iter().flatten().collect();
     let mut table =
         super::status::table(&["CLUSTER", "SOURCE", "BACKEND", "TIER", "WEIGHT", "RESULT"]);
@@ -70,7 +71,7 @@ async fn live(config: &Config) -> Result<(), Failure> {
     }
 }
 
-async fn check(cluster: &Cluster, source: &Source, sources: &Sources) -> Vec<Row> {
+async fn check(cluster: &Cluster, source: &Source, sources: &Sources, tls: &Tls) -> Vec<Row> {
     let problem = |error: String| Row {
         cluster: cluster.name.to_string(),
         source: source.kind().into(),
@@ -83,7 +84,8 @@ async fn check(cluster: &Cluster, source: &Source, sources: &Sources) -> Vec<Row
         Err(error) => vec![problem(error)],
         Ok(endpoints) if endpoints.is_empty() => vec![problem("no endpoints".into())],
         Ok(endpoints) => {
-            let probes = endpoints.into_iter().map(|e| probe_once(cluster, source, sources, e));
+            let probes =
+                endpoints.into_iter().map(|e| probe_once(cluster, source, sources, e, tls));
             join_all(probes).await
         }
     }
@@ -94,6 +96,7 @@ async fn probe_once(
     source: &Source,
     sources: &Sources,
     endpoint: Endpoint,
+    tls: &Tls,
 ) -> Row {
     let row = |result| Row {
         cluster: cluster.name.to_string(),
@@ -106,8 +109,9 @@ async fn probe_once(
     if let Err(refused) = sources.admits(source, &endpoint) {
         return row(Err(refused));
     }
+    let client = tls.clusters.get(&cluster.name).map(|client| &**client);
     let Some(health) = &cluster.health else { return row(Ok("not probed".into())) };
-    let probing = probe::run(health, &endpoint, &cluster.host);
+    let probing = probe::run(health, &endpoint, cluster, client);
     row(match tokio::time::timeout(health.timeout, probing).await {
         Ok(Ok(_)) => Ok("pass".into()),
         Ok(Err(error)) => Err(error),

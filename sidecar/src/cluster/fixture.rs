@@ -29,7 +29,8 @@ pub(crate) fn cluster(
     let metrics = Metrics::new().unwrap();
     let keyring = Some(keyring.into());
     let history = Arc::default();
-    let (cluster, task) = Cluster::new(settings.into(), start_timeout, &metrics, &history, keyring);
+    let (cluster, task) =
+        Cluster::new(settings.into(), start_timeout, &metrics, &history, keyring, None);
     (cluster, task, metrics)
 }
 

@@ -61,6 +61,7 @@ use backend::Shared;
 use outcomes::Alarm;
 
 use crate::config::{self, AffinityKey, Source};
+use crate::net::tls::client::Client;
 use crate::telemetry::metrics::{BackendRow, ClusterMetrics, Metrics};
 
 /// Events that wait for the task of a cluster. Senders wait when it is full, except those that
@@ -81,6 +82,8 @@ pub struct Cluster {
     pub learned: Option<Learned>,
     /// Signs and verifies cookies; `None` where there are none.
     pub keyring: Option<Arc<Keyring>>,
+    /// Speaks TLS to backends; `None`: they are spoken to in the clear.
+    pub tls: Option<Arc<Client>>,
     snapshot: ArcSwap<Snapshot>,
     events: mpsc::Sender<Event>,
     version: watch::Receiver<u64>,
@@ -95,6 +98,7 @@ impl Cluster {
         metrics: &Arc<Metrics>,
         history: &Arc<History>,
         keyring: Option<Arc<Keyring>>,
+        tls: Option<Arc<Client>>,
     ) -> (Arc<Self>, ClusterTask) {
         let (events, inbox) = mpsc::channel(EVENTS);
         let (announce, version) = watch::channel(0);
@@ -106,6 +110,7 @@ impl Cluster {
             gate: settings.limits.any().then(|| Arc::new(Gate::new(&settings.limits))),
             learned: affinity.learns().then(|| Learned::new(affinity.ttl.unwrap_or(LEARNED))),
             keyring: keyring.filter(|_| matches!(affinity.key, AffinityKey::Cookie(_))),
+            tls,
             snapshot: ArcSwap::from_pointee(Snapshot::default()),
             events: events.clone(),
             version,

@@ -164,6 +164,16 @@ pub enum HostPolicy {
     Literal(http::HeaderValue),
 }
 
+impl HostPolicy {
+    /// The name of a backend that is called `own`, where no request says another.
+    pub fn of<'a>(&'a self, own: &'a http::HeaderValue) -> &'a http::HeaderValue {
+        match self {
+            Self::Literal(literal) => literal,
+            Self::Auto | Self::Preserve | Self::Target => own,
+        }
+    }
+}
+
 /// `None`: disabled.
 #[derive(Debug, Clone, Copy)]
 pub struct ClusterTimeouts {

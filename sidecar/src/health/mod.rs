@@ -121,8 +121,8 @@ impl Prober {
     /// What one probe says; nothing when this thread was too busy for its clock to be trusted.
     async fn probe(&self, started: Instant) -> Option<ProbeReport> {
         let timeout = self.health.timeout;
-        let host = &self.cluster.settings.host;
-        let probing = probe::run(&self.health, &self.backend.endpoint, host);
+        let (settings, tls) = (&self.cluster.settings, self.cluster.tls.as_deref());
+        let probing = probe::run(&self.health, &self.backend.endpoint, settings, tls);
         let result = match tokio::time::timeout(timeout, probing).await {
             Ok(result) => result,
             Err(_) if started.elapsed() > timeout + timeout / 4 => return None,

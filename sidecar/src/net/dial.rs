@@ -6,15 +6,18 @@
 //! mistaken for that, since its kernel goes on answering.
 
 use std::io;
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use rustix::net::sockopt;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use rustix::net::{RecvFlags, recv, sockopt};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, Interest, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
+use tokio_rustls::TlsStream;
 
 use super::Address;
+use super::tls::client::Client;
 
 /// A peer that has been silent for so long is asked whether it is there, and again every so often.
 const ASKED_AFTER: Duration = Duration::from_secs(3);
@@ -45,6 +48,8 @@ impl Patience {
 pub enum Stream {
     Tcp(TcpStream),
     Unix(UnixStream),
+    /// Over one of the others.
+    Tls(Box<TlsStream<Stream>>),
 }
 
 /// A connected socket that is not part of any runtime, on its way to another thread.
@@ -59,6 +64,7 @@ impl Stream {
         match self {
             Self::Tcp(stream) => stream.into_std().map(StdStream::Tcp),
             Self::Unix(stream) => stream.into_std().map(StdStream::Unix),
+            Self::Tls(_) => Err(io::Error::other("what TLS knows of it cannot leave the runtime")),
         }
     }
 
@@ -77,9 +83,32 @@ impl Stream {
 
     /// Lets nobody take what was sent for whole when this is closed.
     pub fn reset_on_close(&self) {
-        // A unix socket has no reset; its close is all there is to see.
-        if let Self::Tcp(stream) = self {
-            let _ = stream.set_zero_linger();
+        match self {
+            Self::Tcp(stream) => drop(stream.set_zero_linger()),
+            // It has no reset; its close is all there is to see.
+            Self::Unix(_) => {}
+            Self::Tls(stream) => stream.get_ref().0.reset_on_close(),
+        }
+    }
+
+    /// What has come and not been read, as far as there is room; 0 at the end of the stream.
+    pub async fn peek(&self, into: &mut [u8]) -> io::Result<usize> {
+        match self {
+            Self::Tcp(stream) => stream.peek(into).await,
+            Self::Unix(stream) => {
+                let peek = || Ok(recv(stream, &mut *into, RecvFlags::PEEK)?.0);
+                stream.async_io(Interest::READABLE, peek).await
+            }
+            Self::Tls(_) => Err(io::ErrorKind::Unsupported.into()),
+        }
+    }
+
+    /// What it is bound to on this side; a unix socket has no such address.
+    pub fn local_addr(&self) -> Option<SocketAddr> {
+        match self {
+            Self::Tcp(stream) => stream.local_addr().ok(),
+            Self::Unix(_) => None,
+            Self::Tls(stream) => stream.get_ref().0.local_addr(),
         }
     }
 
@@ -88,7 +117,33 @@ impl Stream {
         match self {
             Self::Tcp(stream) => Ok(sockopt::set_tcp_user_timeout(stream, patience.millis())?),
             Self::Unix(_) => Ok(()),
+            Self::Tls(stream) => stream.get_ref().0.set_patience(patience),
         }
+    }
+}
+
+/// How a connection begins, before anything of the app's.
+#[derive(Debug, Clone, Copy)]
+pub struct Opening<'a> {
+    /// For the connection itself; `None` waits as long as the kernel does.
+    pub timeout: Option<Duration>,
+    pub patience: Patience,
+    /// What is written first, in the clear.
+    pub header: &'a [u8],
+    /// Who speaks TLS then, and the name of the other side.
+    pub tls: Option<(&'a Client, &'a str)>,
+}
+
+/// Connects, and does what a connection begins with.
+pub async fn open(address: &Address, opening: Opening<'_>) -> io::Result<Stream> {
+    let mut stream = connect(address, opening.timeout, opening.patience).await?;
+    if !opening.header.is_empty() {
+        // It fits into what the kernel takes of a new connection.
+        stream.write_all(opening.header).await?;
+    }
+    match opening.tls {
+        Some((client, host)) => client.handshake(stream, host).await,
+        None => Ok(stream),
     }
 }
 
@@ -131,6 +186,7 @@ macro_rules! delegate {
         match $self.get_mut() {
             Stream::Tcp($stream) => $call,
             Stream::Unix($stream) => $call,
+            Stream::Tls($stream) => $call,
         }
     };
 }

@@ -93,6 +93,7 @@ impl Pipe {
                     break moved?;
                 }
             },
+            Stream::Tls(_) => return Poll::Ready(Err(io::ErrorKind::Unsupported.into())),
         };
         self.held += moved;
         Poll::Ready(Ok(moved))
@@ -116,6 +117,7 @@ impl Pipe {
                     break moved?;
                 }
             },
+            Stream::Tls(_) => return Poll::Ready(Err(io::ErrorKind::Unsupported.into())),
         };
         if moved == 0 {
             return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));

@@ -24,6 +24,8 @@ pub struct Wire {
     pub written: u64,
     /// Whether the other side has said its last.
     pub ended: bool,
+    /// Whether what was written may lie in the stream still, as it does with TLS.
+    unflushed: bool,
 }
 
 /// Bytes to be written, and how far that has come.
@@ -68,7 +70,7 @@ impl Output {
 impl Wire {
     pub fn new(stream: Stream) -> Self {
         let (input, output) = (Buffer::default(), Output::default());
-        Self { stream, input, output, read: 0, written: 0, ended: false }
+        Self { stream, input, output, read: 0, written: 0, ended: false, unflushed: false }
     }
 
     /// Gives memory back that only a large message needed; for when no message is under way.
@@ -107,13 +109,18 @@ impl Wire {
             return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
         }
         self.written += written as u64;
+        self.unflushed = !self.stream.is_plain();
         Poll::Ready(Ok(self.output.advance(written)))
     }
 
-    /// Writes the output to its end.
+    /// Writes the output to its end, and what the stream itself holds back.
     pub fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         while !self.output.is_empty() {
             ready!(self.poll_write(&[], &[], cx))?;
+        }
+        if self.unflushed {
+            ready!(Pin::new(&mut self.stream).poll_flush(cx))?;
+            self.unflushed = false;
         }
         Poll::Ready(Ok(()))
     }

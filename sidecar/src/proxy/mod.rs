@@ -4,6 +4,7 @@
 //! of a request leaves it.
 
 mod cluster;
+pub mod door;
 pub mod http;
 mod service;
 mod tcp;

@@ -3,8 +3,10 @@
 use std::cell::Cell;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::cluster::LocalCluster;
+use super::door::{Arrival, Refusal};
 use super::http::{self, Date, Routes};
 use super::tcp;
 use super::timer::Timers;
@@ -12,8 +14,7 @@ use super::worker::{Leads, Listener, Role};
 use crate::cluster::Cluster;
 use crate::config::{HttpTraffic, TcpTraffic};
 use crate::net::Address;
-use crate::net::listen::Accepted;
-use crate::telemetry::metrics::{RouteMetrics, TransportMetrics};
+use crate::telemetry::metrics::{End, RouteMetrics, TransportMetrics};
 
 /// One listener's.
 #[derive(Debug)]
@@ -26,10 +27,20 @@ pub(super) enum Service {
 
 impl Service {
     /// Carries a connection to its end.
-    pub(super) async fn serve(&self, accepted: Accepted) {
+    pub(super) async fn serve(&self, arrival: Arrival) {
         match self {
-            Self::Http(site) => http::serve(accepted, Rc::clone(site)).await,
-            Self::Tcp(site) => tcp::serve(accepted, site).await,
+            Self::Http(site) => http::serve(arrival, Rc::clone(site)).await,
+            Self::Tcp(site) => tcp::serve(arrival, site).await,
+            Self::Udp => {}
+        }
+    }
+
+    /// Counts a connection that is not served.
+    pub(super) fn refused(&self, refusal: &Refusal) {
+        tracing::debug!(%refusal, "a connection is turned away");
+        match self {
+            Self::Http(site) => drop(site.unrouted.errors("bad_request").map(|c| c.increment(1))),
+            Self::Tcp(site) => site.nowhere.ended(End::BadRequest, Duration::ZERO),
             Self::Udp => {}
         }
     }

@@ -15,6 +15,7 @@ use tokio::task::spawn_local;
 use tokio::time::MissedTickBehavior;
 
 use super::cluster::LocalCluster;
+use super::door::Door;
 use super::service::{Service, Services};
 use super::timer::Timers;
 use crate::cluster::Cluster;
@@ -37,6 +38,7 @@ pub struct Listener {
     pub address: Address,
     pub metrics: Arc<ListenerMetrics>,
     pub role: Role,
+    pub door: Door,
     /// Bounds the connections that are open.
     pub permits: Arc<Semaphore>,
 }
@@ -237,7 +239,12 @@ impl Worker {
     fn carry(self: &Rc<Self>, accepted: Accepted, open: Open) {
         let worker = Rc::clone(self);
         spawn_local(async move {
-            worker.services[open.listener].serve(accepted).await;
+            let door = &worker.team.listeners[open.listener].door;
+            let service = &worker.services[open.listener];
+            match door.enter(accepted).await {
+                Ok((arrival, _counted)) => service.serve(arrival).await,
+                Err(refusal) => service.refused(&refusal),
+            }
             drop(open);
         });
     }

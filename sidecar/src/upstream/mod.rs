@@ -14,8 +14,8 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::cluster::{ConnectionGuard, Snapshot};
-use crate::net::dial::{self, Patience};
+use crate::cluster::{Cluster, ConnectionGuard, Snapshot};
+use crate::net::dial::{self, Opening, Patience};
 use crate::net::wire::Wire;
 
 pub use work::{Signal, TICK, Work, Works};
@@ -58,15 +58,16 @@ pub enum Seat {
 }
 
 impl Seat {
-    /// The connection, opened within `timeout`.
+    /// The connection, opened as this cluster wants it. `header`: what a new one begins with.
     pub async fn connect(
         self,
-        timeout: Option<Duration>,
+        cluster: &Cluster,
         patience: Patience,
+        header: &[u8],
     ) -> io::Result<Box<Connection>> {
         match self {
             Self::Kept(connection) => Ok(connection),
-            Self::Free(open) => Connection::open(open, timeout, patience).await,
+            Self::Free(open) => Connection::open(open, cluster, patience, header).await,
         }
     }
 }
@@ -75,10 +76,19 @@ impl Connection {
     /// Boxed, because each request moves it several times.
     async fn open(
         open: ConnectionGuard,
-        timeout: Option<Duration>,
+        cluster: &Cluster,
         patience: Patience,
+        header: &[u8],
     ) -> io::Result<Box<Self>> {
-        let stream = dial::connect(&open.backend().endpoint.address, timeout, patience).await?;
+        let backend = open.backend();
+        let host = cluster.settings.host.of(&backend.host);
+        let opening = Opening {
+            timeout: cluster.settings.timeouts.connect,
+            patience,
+            header,
+            tls: cluster.tls.as_deref().map(|client| (client, host.to_str().unwrap_or_default())),
+        };
+        let stream = dial::open(&backend.endpoint.address, opening).await?;
         Ok(Box::new(Self {
             wire: Wire::new(stream),
             reused: false,

@@ -18,24 +18,19 @@ use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_check_response::ServingStatus;
 use tonic_health::pb::health_client::HealthClient;
 
-use super::{AGENT, connect, describe, over};
-use crate::net::Address;
+use super::{AGENT, At, connect, describe, over};
 
 /// An answer is a few bytes; what else may be in it is of no interest.
 const MAX_ANSWER: usize = 4 << 10;
 
-pub(super) async fn run(
-    address: &Address,
-    host: HeaderValue,
-    service: &str,
-) -> Result<Duration, String> {
+pub(super) async fn run(at: At<'_>, host: HeaderValue, service: &str) -> Result<Duration, String> {
     let origin = Uri::builder()
         .scheme("http")
         .authority(host.as_bytes())
         .path_and_query("/")
         .build()
         .map_err(|error| format!("host {host:?}: {error}"))?;
-    let stream = TokioIo::new(connect(address).await?);
+    let stream = TokioIo::new(connect(at).await?);
     let (sender, connection) = http2::Builder::new(TokioExecutor::new())
         .handshake(stream)
         .await

@@ -11,9 +11,8 @@ use hyper::client::conn::http1::{self, SendRequest};
 use hyper_util::rt::TokioIo;
 use tokio::time::Instant;
 
-use super::{AGENT, answer, connect, describe, over};
+use super::{AGENT, At, answer, connect, describe, over};
 use crate::config::HttpProbe;
-use crate::net::Address;
 
 /// The longest head of an answer that is read.
 const MAX_HEAD: usize = 64 << 10;
@@ -21,12 +20,12 @@ const MAX_HEAD: usize = 64 << 10;
 const MAX_BODY: usize = 64 << 10;
 
 pub(super) async fn run(
-    address: &Address,
+    at: At<'_>,
     host: HeaderValue,
     probe: &HttpProbe,
 ) -> Result<Duration, String> {
     let request = request(probe, host)?;
-    let stream = TokioIo::new(connect(address).await?);
+    let stream = TokioIo::new(connect(at).await?);
     let (sender, connection) = http1::Builder::new()
         .max_buf_size(MAX_HEAD)
         .handshake(stream)

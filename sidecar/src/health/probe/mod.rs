@@ -17,8 +17,11 @@ use std::time::Duration;
 use ::http::HeaderValue;
 
 use crate::cluster::Endpoint;
-use crate::config::{Health, HostPolicy, Probe};
-use crate::net::{Address, dial};
+use crate::config::{self, Health, Probe, ProxyProtocol};
+use crate::net::Address;
+use crate::net::dial::{self, Opening, Patience};
+use crate::net::proxy_protocol::{self, Transport};
+use crate::net::tls::client::Client;
 
 const AGENT: HeaderValue =
     HeaderValue::from_static(concat!("outrigger/", env!("CARGO_PKG_VERSION"), " health check"));
@@ -28,22 +31,51 @@ const AGENT: HeaderValue =
 pub async fn run(
     health: &Health,
     endpoint: &Endpoint,
-    host: &HostPolicy,
+    cluster: &config::Cluster,
+    tls: Option<&Client>,
 ) -> Result<Duration, String> {
     let endpoint = probed(endpoint, health.port)?;
+    let own = endpoint.host();
+    let name = cluster.host.of(&own).to_str().unwrap_or_default();
+    let header = nobody(cluster.proxy_protocol);
+    let opening = Opening {
+        // The probe as a whole has a limit.
+        timeout: None,
+        patience: Patience::Short,
+        header: &header,
+        tls: tls.map(|client| (client, name)),
+    };
+    let at = At { address: &endpoint.address, opening };
+    let host = || health.host.clone().unwrap_or_else(|| cluster.host.of(&own).clone());
     match &health.probe {
-        Probe::Tcp => tcp::run(&endpoint.address).await,
+        Probe::Tcp => tcp::run(at).await,
         Probe::Udp(probe) => {
             let wait = udp::LONGEST_SILENCE.min(health.timeout / 2);
             udp::run(socket_address(&endpoint.address)?, probe, wait).await
         }
-        Probe::Http(probe) => {
-            http::run(&endpoint.address, probe_host(health, &endpoint, host), probe).await
-        }
-        Probe::Grpc { service } => {
-            grpc::run(&endpoint.address, probe_host(health, &endpoint, host), service).await
-        }
+        Probe::Http(probe) => http::run(at, host(), probe).await,
+        Probe::Grpc { service } => grpc::run(at, host(), service).await,
     }
+}
+
+/// Whom a probe connects to, and how.
+#[derive(Debug, Clone, Copy)]
+struct At<'a> {
+    address: &'a Address,
+    opening: Opening<'a>,
+}
+
+/// What tells a backend that nobody but ourselves connects.
+fn nobody(version: Option<ProxyProtocol>) -> Vec<u8> {
+    let mut header = Vec::new();
+    match version {
+        Some(ProxyProtocol::V1) => proxy_protocol::write_v1(&mut header, None),
+        Some(ProxyProtocol::V2) => {
+            proxy_protocol::write_v2(&mut header, Transport::Stream, None, &[]);
+        }
+        None => {}
+    }
+    header
 }
 
 /// The endpoint at the port that is asked.
@@ -61,19 +93,8 @@ fn socket_address(address: &Address) -> Result<SocketAddr, String> {
     }
 }
 
-/// There is no request whose Host could be kept.
-fn probe_host(health: &Health, endpoint: &Endpoint, policy: &HostPolicy) -> HeaderValue {
-    match (&health.host, policy) {
-        (Some(own), _) => own.clone(),
-        (None, HostPolicy::Literal(literal)) => literal.clone(),
-        (None, HostPolicy::Auto | HostPolicy::Preserve | HostPolicy::Target) => endpoint.host(),
-    }
-}
-
-async fn connect(address: &Address) -> Result<dial::Stream, String> {
-    dial::connect(address, None, dial::Patience::Short)
-        .await
-        .map_err(|error| format!("connect: {error}"))
+async fn connect(at: At<'_>) -> Result<dial::Stream, String> {
+    dial::open(at.address, at.opening).await.map_err(|error| format!("connect: {error}"))
 }
 
 /// What `work` gives, which needs the connection to be driven, or why the connection failed.

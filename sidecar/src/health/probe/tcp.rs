@@ -4,11 +4,10 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::connect;
-use crate::net::Address;
+use super::{At, connect};
 
-pub(super) async fn run(address: &Address) -> Result<Duration, String> {
+pub(super) async fn run(at: At<'_>) -> Result<Duration, String> {
     let asked = Instant::now();
-    connect(address).await?;
+    connect(at).await?;
     Ok(asked.elapsed())
 }

@@ -1,5 +1,6 @@
 //! Origination: TLS towards others.
 
+use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -9,7 +10,11 @@ use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::sign::SingleCertAndKey;
 use rustls::{ClientConfig, DigitallySignedStruct, Error, RootCertStore, SignatureScheme};
 
-use super::{Identity, TlsError, files, provider};
+use tokio::time::timeout;
+use tokio_rustls::TlsConnector;
+
+use super::{HANDSHAKE, Identity, TlsError, files, provider};
+use crate::net::dial::Stream;
 
 /// Whom to believe, and who we are to them.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -22,6 +27,44 @@ pub struct Settings {
     pub insecure_skip_verify: bool,
     /// Protocols to offer, the most wanted first; none: the extension is left out.
     pub alpn: Vec<Vec<u8>>,
+}
+
+/// Speaks TLS to servers.
+#[derive(Debug)]
+pub struct Client {
+    config: Arc<ClientConfig>,
+    /// The name of all of them; `None`: each has its own.
+    name: Option<ServerName<'static>>,
+}
+
+impl Client {
+    pub fn new(config: Arc<ClientConfig>, name: Option<ServerName<'static>>) -> Self {
+        Self { config, name }
+    }
+
+    /// The stream as the server sees it once both sides know who the other is. `host` is the server's
+    /// own name, with or without port.
+    pub async fn handshake(&self, stream: Stream, host: &str) -> io::Result<Stream> {
+        let name = match &self.name {
+            Some(name) => name.clone(),
+            None => name_of(host)?,
+        };
+        let connector = TlsConnector::from(Arc::clone(&self.config));
+        let secured = timeout(HANDSHAKE, connector.connect(name, stream)).await??;
+        Ok(Stream::Tls(Box::new(secured.into())))
+    }
+}
+
+/// The name in `host`, `name`, `name:port`, `1.2.3.4:port` or `[::1]:port`.
+fn name_of(host: &str) -> io::Result<ServerName<'static>> {
+    let name = match host.rsplit_once(':') {
+        Some((name, port)) if !port.ends_with(']') => name,
+        _ => host,
+    };
+    let name = name.trim_start_matches('[').trim_end_matches(']');
+    let unfit = || format!("no certificate can be for {name:?}; server_name says whose it is");
+    ServerName::try_from(name.to_owned())
+        .map_err(|_| io::Error::new(io::ErrorKind::InvalidInput, unfit()))
 }
 
 impl Settings {

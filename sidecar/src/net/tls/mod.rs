@@ -1,16 +1,17 @@
 //! TLS, made once: who we are and whom we believe, from files to what rustls asks for.
 //!
-//! Versions 1.2 and 1.3, with the suites that rustls holds to be safe, over aws-lc-rs. Streams are
-//! of no concern here.
+//! Versions 1.2 and 1.3, with the suites that rustls holds to be safe, over aws-lc-rs.
 
 pub mod client;
 mod files;
+pub mod hello;
 pub mod server;
 #[cfg(test)]
 mod tests;
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use rustls::crypto::CryptoProvider;
 
@@ -32,6 +33,9 @@ impl TlsError {
         Self::File { path: path.into(), reason: reason.into() }
     }
 }
+
+/// How long the other side may take for a handshake.
+const HANDSHAKE: Duration = Duration::from_secs(5);
 
 fn provider() -> Arc<CryptoProvider> {
     Arc::new(rustls::crypto::aws_lc_rs::default_provider())

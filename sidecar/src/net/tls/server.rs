@@ -4,6 +4,7 @@
 //! change counts when the next look finds it still the same: whoever writes may not be done, and of
 //! a pair the second half may be on its way.
 
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -12,11 +13,18 @@ use rustls::ServerConfig;
 use rustls::client::verify_server_name;
 use rustls::crypto::aws_lc_rs::Ticketer;
 use rustls::pki_types::ServerName;
-use rustls::server::{ClientHello, ParsedCertificate, ResolvesServerCert, WebPkiClientVerifier};
+use rustls::server::{
+    Acceptor, ClientHello, ParsedCertificate, ResolvesServerCert, WebPkiClientVerifier,
+};
 use rustls::sign::CertifiedKey;
 
-use super::{Identity, TlsError, files, provider};
+use tokio::time::timeout;
+use tokio_rustls::LazyConfigAcceptor;
+
+use super::hello::Hello;
+use super::{HANDSHAKE, Identity, TlsError, files, provider};
 use crate::disk::{self, Seen};
+use crate::net::dial::Stream;
 
 /// Who we are, and whom to believe.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -60,6 +68,19 @@ impl Server {
     /// What the next connection is served with.
     pub fn current(&self) -> Arc<ServerConfig> {
         self.current.load_full()
+    }
+
+    /// The stream as the client sees it once both sides know who the other is, and what the client
+    /// asked for.
+    pub async fn handshake(&self, stream: Stream) -> io::Result<(Stream, Hello)> {
+        let config = self.current();
+        let shaking = async {
+            let start = LazyConfigAcceptor::new(Acceptor::default(), stream).await?;
+            let hello = Hello::of(&start.client_hello());
+            let secured = start.into_stream(config).await?;
+            Ok((Stream::Tls(Box::new(secured.into())), hello))
+        };
+        timeout(HANDSHAKE, shaking).await?
     }
 
     /// Looks at the files. True: they have changed, and what they hold is in use from here on. What

@@ -21,8 +21,12 @@ const MOST: usize = 16;
 pub(super) type Connected = (Work, Box<Connection>);
 
 /// Connects to one backend after another until one accepts, for as long as `retry.attempts` that get
-/// no answer may take.
-pub(super) async fn connect(destination: &Destination, key: Key) -> Result<Connected, End> {
+/// no answer may take. Each connection begins with `header`.
+pub(super) async fn connect(
+    destination: &Destination,
+    key: Key,
+    header: &[u8],
+) -> Result<Connected, End> {
     let cluster = &destination.cluster;
     let settings = cluster.settings();
     let timeout = settings.timeouts.connect;
@@ -36,7 +40,7 @@ pub(super) async fn connect(destination: &Destination, key: Key) -> Result<Conne
             Err(_) if !tried.is_empty() => break Err(End::ConnectFailed),
             Err(none) => break Err(none.into()),
         };
-        match seat.connect(timeout, Patience::Long).await {
+        match seat.connect(&cluster.cluster, Patience::Long, header).await {
             Ok(connection) => {
                 accepted(cluster, key, &mut work);
                 break Ok((work, connection));

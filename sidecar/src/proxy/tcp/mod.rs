@@ -2,12 +2,11 @@
 //! files:
 //!
 //! 1. [`serve`](mod@serve) finds its cluster by the [`route`]s of the listener, which may want to know
-//!    what its TLS handshake says, its [`hello`];
+//!    what its TLS handshake says, its [`hello`](crate::net::tls::hello);
 //! 2. [`connect`](mod@connect) picks a backend and connects, to another where that fails;
 //! 3. [`relay`](mod@relay) carries both directions, each a [`way`], to the end.
 
 mod connect;
-mod hello;
 mod relay;
 mod route;
 mod serve;

@@ -38,13 +38,11 @@ pub(super) struct Relay<'a> {
 }
 
 impl<'a> Relay<'a> {
-    /// `first`: what the backend is sent before anything that is read from the app from now on; as many
-    /// bytes of it as `own` says are not the app's.
+    /// `first`: what the backend is sent before anything that is read from the app from now on.
     pub(super) fn new(
         app: Stream,
         backend: &'a mut Stream,
         first: Vec<u8>,
-        own: usize,
         cluster: &'a LocalCluster,
         site: &'a Site,
     ) -> Self {
@@ -59,7 +57,7 @@ impl<'a> Relay<'a> {
         Self {
             app,
             backend,
-            there: Way::starting_with(first, own),
+            there: Way::starting_with(first),
             back: Way::default(),
             cluster,
             site,

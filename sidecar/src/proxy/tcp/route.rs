@@ -1,15 +1,7 @@
 //! Which cluster a connection goes to: the first route that matches what its TLS handshake says.
 
 use crate::config::{HostMatch, TcpRoute};
-
-/// What a client says of itself in the first message of a TLS handshake.
-#[derive(Debug, Default, Clone, PartialEq, Eq)]
-pub(super) struct Hello {
-    /// The name that it asks for (RFC 6066, section 3).
-    pub(super) sni: Option<String>,
-    /// The protocols that it offers (RFC 7301).
-    pub(super) alpn: Vec<Vec<u8>>,
-}
+use crate::net::tls::hello::Hello;
 
 /// The routes of a listener, each with what it leads to.
 #[derive(Debug)]

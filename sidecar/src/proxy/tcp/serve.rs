@@ -1,20 +1,23 @@
 //! One connection of the app, from accept to close.
 
+use std::net::SocketAddr;
+
 use super::connect::connect;
-use super::hello::{self, NoHello};
 use super::relay::Relay;
-use super::route::Hello;
 use super::site::{Record, Site};
+use crate::config::ProxyProtocol;
 use crate::net::dial::Stream;
-use crate::net::listen::Accepted;
+use crate::net::proxy_protocol::{self, Addresses, Transport};
+use crate::net::tls::hello::{self, Hello, NoHello};
+use crate::proxy::door::Arrival;
 use crate::telemetry::metrics::End;
 
 /// Carries the connection to its end. Nothing waits for the app, unless routes have to know what it
 /// says: in many protocols it is the server that speaks first.
-pub(in crate::proxy) async fn serve(accepted: Accepted, site: &Site) {
-    let Accepted { stream: mut app, peer } = accepted;
+pub(in crate::proxy) async fn serve(arrival: Arrival, site: &Site) {
     let mut record = Record::new(site);
-    let (hello, first) = match greet(&mut app, site).await {
+    let Arrival { stream: mut app, client, destination: asked, hello } = arrival;
+    let (hello, first) = match greet(&mut app, hello, site).await {
         Ok(said) => said,
         Err(end) => {
             record.end = end;
@@ -27,11 +30,15 @@ pub(in crate::proxy) async fn serve(accepted: Accepted, site: &Site) {
     };
     record.routed(destination);
     let cluster = &*destination.cluster;
-    let key = cluster.client_key(peer.map(|peer| peer.ip()));
-    match connect(destination, key).await {
+    let key = cluster.client_key(client.map(|client| client.ip()));
+    let header = match cluster.settings().proxy_protocol {
+        Some(version) => header(version, client, asked.or_else(|| app.local_addr())),
+        None => Vec::new(),
+    };
+    match connect(destination, key, &header).await {
         Ok((mut work, mut connection)) => {
             let backend = &mut connection.wire.stream;
-            let relay = Relay::new(app, backend, first, 0, cluster, site);
+            let relay = Relay::new(app, backend, first, cluster, site);
             let (end, _moved) = relay.run(&mut work).await;
             record.end = end;
         }
@@ -43,12 +50,36 @@ pub(in crate::proxy) async fn serve(accepted: Accepted, site: &Site) {
 }
 
 /// What routes have to know of a client, and what was read for that.
-async fn greet(app: &mut Stream, site: &Site) -> Result<(Hello, Vec<u8>), End> {
-    if !site.routes.ask() {
-        return Ok(Default::default());
+async fn greet(
+    app: &mut Stream,
+    hello: Option<Hello>,
+    site: &Site,
+) -> Result<(Hello, Vec<u8>), End> {
+    match hello {
+        Some(hello) => Ok((hello, Vec::new())),
+        None if !site.routes.ask() => Ok(Default::default()),
+        None => hello::read(app).await.map_err(|none| match none {
+            NoHello::Silence => End::ByApp,
+            NoHello::NotTls => End::BadRequest,
+        }),
     }
-    hello::read(app).await.map_err(|none| match none {
-        NoHello::Silence => End::ByApp,
-        NoHello::NotTls => End::BadRequest,
-    })
+}
+
+/// What tells a backend who the client is.
+fn header(
+    version: ProxyProtocol,
+    client: Option<SocketAddr>,
+    destination: Option<SocketAddr>,
+) -> Vec<u8> {
+    let addresses = client.zip(destination);
+    let addresses = addresses.map(|(source, destination)| Addresses { source, destination });
+    let mut header = Vec::new();
+    match version {
+        ProxyProtocol::V1 => proxy_protocol::write_v1(&mut header, addresses.as_ref()),
+        ProxyProtocol::V2 => {
+            let transport = Transport::Stream;
+            proxy_protocol::write_v2(&mut header, transport, addresses.as_ref(), &[]);
+        }
+    }
+    header
 }

@@ -54,7 +54,6 @@ pub(super) struct Way {
     /// What was read and is still to be written, from `written` on.
     rest: Vec<u8>,
     written: usize,
-    own: usize,
     /// Whether something was written that may lie in the stream still.
     unflushed: bool,
     pipe: Option<Pipe>,
@@ -69,9 +68,9 @@ pub(super) struct Way {
 }
 
 impl Way {
-    /// Begins with bytes that were read before, behind so many of our own, which do not count.
-    pub(super) fn starting_with(rest: Vec<u8>, own: usize) -> Self {
-        Self { rest, own, ..Self::default() }
+    /// Begins with bytes that were read before.
+    pub(super) fn starting_with(rest: Vec<u8>) -> Self {
+        Self { rest, ..Self::default() }
     }
 
     /// Ready when one side has ended and the other has been told, or when it broke off.
@@ -165,9 +164,7 @@ impl Way {
     }
 
     fn took(&mut self, written: usize) {
-        let own = written.min(self.own);
-        self.own -= own;
-        self.moved += (written - own) as u64;
+        self.moved += written as u64;
         self.unflushed = true;
     }
 }

@@ -81,8 +81,8 @@ pub(super) async fn attempt<'a>(
     attempts: &mut Attempts<'_>,
     answer: &mut ResponseHead,
 ) -> Result<Answered<'a>, Failure> {
-    let timeout = plan.decision.destination.cluster.settings().timeouts.connect;
-    let connection = match seat.connect(timeout, Patience::Short).await {
+    let cluster = &plan.decision.destination.cluster.cluster;
+    let connection = match seat.connect(cluster, Patience::Short, &[]).await {
         Ok(connection) => connection,
         Err(error) => return Err(not_connected(&mut work, &error)),
     };

@@ -3,7 +3,6 @@
 use std::cell::Cell;
 use std::future::poll_fn;
 use std::io;
-use std::net::IpAddr;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
@@ -42,13 +41,13 @@ pub(super) enum Next {
 impl Downstream {
     pub(super) fn new(
         stream: Stream,
-        peer: Option<IpAddr>,
+        sender: Sender,
         timeouts: ListenerTimeouts,
         timers: &Rc<Timers>,
     ) -> Self {
         Self {
             wire: Wire::new(stream),
-            sender: Sender::new(peer),
+            sender,
             timeouts,
             read: timers.timer(),
             write: timers.timer(),

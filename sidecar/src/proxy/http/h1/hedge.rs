@@ -7,6 +7,7 @@
 use std::future::poll_fn;
 use std::io;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -111,10 +112,11 @@ impl Second {
             if sleep.as_mut().poll(cx).is_pending() {
                 return None;
             }
-            let timeout = plan.decision.destination.cluster.settings().timeouts.connect;
+            let cluster = Arc::clone(&plan.decision.destination.cluster.cluster);
             *self = match pick(plan, attempts, runners) {
                 Some((work, seat)) => {
-                    Self::Connecting(work, Box::pin(seat.connect(timeout, Patience::Short)))
+                    let opening = async move { seat.connect(&cluster, Patience::Short, &[]).await };
+                    Self::Connecting(work, Box::pin(opening))
                 }
                 None => Self::Done,
             };

@@ -5,7 +5,7 @@
 //! message is one write; large ones are written from where they were read.
 
 use std::io;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 use super::decoder::{Decoder, Step};
 use super::defect::Defect;
@@ -85,6 +85,8 @@ impl Relay {
                     Poll::Pending => return Poll::Pending,
                 }
             }
+            self.waiting = Side::To;
+            ready!(to.poll_flush(cx)).map_err(RelayError::To)?;
             if self.ended {
                 return Poll::Ready(Ok(()));
             }
@@ -149,7 +151,7 @@ impl Relay {
     ) -> Poll<io::Result<()>> {
         let data = &from.input.unused()[..self.piece];
         let tail = &CRLF[CRLF.len() - self.tail..];
-        let written = std::task::ready!(to.poll_write(data, tail, cx))?;
+        let written = ready!(to.poll_write(data, tail, cx))?;
         let data = written.min(self.piece);
         from.input.consume(data);
         self.piece -= data;

@@ -12,8 +12,9 @@ use super::downstream::{Downstream, Next};
 use super::exchange::{After, exchange};
 use super::head::{RequestHead, ResponseHead};
 use super::reply;
-use crate::net::listen::Accepted;
+use super::write::Sender;
 use crate::net::wire::Wire;
+use crate::proxy::door::Arrival;
 use crate::proxy::http::site::{Record, Site};
 
 /// How long what the app still sends is read after we are done with it: closing over unread bytes
@@ -22,10 +23,9 @@ use crate::proxy::http::site::{Record, Site};
 const LINGER: Duration = Duration::from_secs(2);
 
 /// Serves the connection until either side closes it.
-pub(in crate::proxy) async fn serve(accepted: Accepted, site: Rc<Site>) {
-    let Accepted { stream, peer } = accepted;
-    let peer = peer.map(|peer| peer.ip());
-    let mut app = Downstream::new(stream, peer, site.timeouts, &site.timers);
+pub(in crate::proxy) async fn serve(arrival: Arrival, site: Rc<Site>) {
+    let sender = Sender::new(arrival.client.map(|client| client.ip()), arrival.hello.is_some());
+    let mut app = Downstream::new(arrival.stream, sender, site.timeouts, &site.timers);
     let (mut request, mut answer) = (RequestHead::default(), ResponseHead::default());
     loop {
         request.shrink();

@@ -16,15 +16,18 @@ pub(super) struct Sender {
     ip: Option<IpAddr>,
     /// Whether what it says of earlier hops is believed: on loopback and unix sockets.
     trusted: bool,
+    /// Whether it speaks TLS with us.
+    secure: bool,
 }
 
 impl Sender {
-    pub(super) fn new(peer: Option<IpAddr>) -> Self {
+    pub(super) fn new(peer: Option<IpAddr>, secure: bool) -> Self {
         let peer = peer.map(|ip| ip.to_canonical());
         Self {
             address: peer.map(|ip| ip.to_string()),
             ip: peer,
             trusted: peer.is_none_or(|ip| ip.is_loopback()),
+            secure,
         }
     }
 
@@ -39,10 +42,13 @@ impl Sender {
         named.map(|ip| ip.to_canonical()).filter(|ip| !ip.is_loopback()).last().or(self.ip)
     }
 
-    /// Whether the client speaks TLS, as a trusted peer says.
+    /// Whether the client speaks TLS, with us or as a trusted peer says.
     pub(super) fn is_secure(&self, fields: Fields<'_>) -> bool {
         let https = |value: &[u8]| value.eq_ignore_ascii_case(b"https");
-        self.trusted && fields.values(Kind::XForwardedProto).next().is_some_and(https)
+        match fields.values(Kind::XForwardedProto).next() {
+            Some(said) if self.trusted => https(said),
+            _ => self.secure,
+        }
     }
 }
 

@@ -10,7 +10,6 @@ use rustls::{Error, server::ClientHello};
 use tokio::io::AsyncReadExt;
 use tokio::time::timeout;
 
-use super::route::Hello;
 use crate::net::dial::Stream;
 
 /// A client says who it wants within this.
@@ -19,9 +18,18 @@ const PATIENCE: Duration = Duration::from_secs(5);
 const LONGEST: usize = 64 << 10;
 const PIECE: usize = 4 << 10;
 
+/// What a client says of itself in the first message of a TLS handshake.
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
+pub struct Hello {
+    /// The name that it asks for (RFC 6066, section 3).
+    pub sni: Option<String>,
+    /// The protocols that it offers (RFC 7301).
+    pub alpn: Vec<Vec<u8>>,
+}
+
 /// There is no first message of a TLS handshake.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum NoHello {
+pub enum NoHello {
     /// The client has closed, or said nothing for too long.
     Silence,
     /// It speaks something else, or says too much.
@@ -29,7 +37,7 @@ pub(super) enum NoHello {
 }
 
 /// Reads it; with all the bytes that were read for that.
-pub(super) async fn read(app: &mut Stream) -> Result<(Hello, Vec<u8>), NoHello> {
+pub async fn read(app: &mut Stream) -> Result<(Hello, Vec<u8>), NoHello> {
     timeout(PATIENCE, read_whole(app)).await.unwrap_or(Err(NoHello::Silence))
 }
 
@@ -62,7 +70,7 @@ impl Reader {
             }
             match self.0.accept() {
                 Ok(None) => {}
-                Ok(Some(accepted)) => return Ok(Some(describe(&accepted.client_hello()))),
+                Ok(Some(accepted)) => return Ok(Some(Hello::of(&accepted.client_hello()))),
                 // A client of an older version: the backend may speak it.
                 Err((Error::PeerIncompatible(_), _)) => return Ok(Some(Hello::default())),
                 Err(_) => return Err(NoHello::NotTls),
@@ -72,10 +80,12 @@ impl Reader {
     }
 }
 
-pub(super) fn describe(hello: &ClientHello<'_>) -> Hello {
-    Hello {
-        sni: hello.server_name().map(Into::into),
-        alpn: hello.alpn().into_iter().flatten().map(<[u8]>::to_vec).collect(),
+impl Hello {
+    pub(super) fn of(hello: &ClientHello<'_>) -> Self {
+        Self {
+            sni: hello.server_name().map(Into::into),
+            alpn: hello.alpn().into_iter().flatten().map(<[u8]>::to_vec).collect(),
+        }
     }
 }
 
