@@ -5,28 +5,32 @@
 //! its state, one that discovers, one that probes, the admin API and the upkeep of metrics. None
 //! of these is on the way of a request.
 
+mod listeners;
+
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use tokio::sync::{Mutex, Semaphore, mpsc, watch};
+use tokio::sync::{Mutex, mpsc, watch};
 use tokio::time::Instant;
+
+use listeners::Made;
 
 use crate::admin::{self, Admin};
 use crate::cluster::affinity::Keyring;
 use crate::cluster::{Cluster, FleetWrite, History};
-use crate::config::{Config, Traffic};
+use crate::config::Config;
 use crate::discovery::store::{self, Recalled};
 use crate::discovery::{SourceError, Sources};
 use crate::net::Address;
 use crate::net::backoff::Backoff;
 use crate::net::listen::Socket;
-use crate::proxy::door::{Door, PerSource};
-use crate::proxy::worker::{self, Leads, Listener, Role};
+use crate::proxy::worker::{self, Listener};
 use crate::shutdown::{self, Guards, Phase};
 use crate::state::{self, StateError};
+use crate::telemetry::access::AccessLog;
 use crate::telemetry::metrics::{Metrics, TOUCH};
 use crate::tls::{self, Tls};
 use crate::{config, discovery, health};
@@ -47,6 +51,8 @@ pub enum StartError {
     Tls(#[from] tls::Unloadable),
     #[error("metrics: {0}")]
     Metrics(#[from] metrics_exporter_prometheus::BuildError),
+    #[error("log.access: {0}")]
+    AccessLog(io::Error),
     #[error("threads cannot be started: {0}")]
     Threads(io::Error),
 }
@@ -61,6 +67,8 @@ pub struct Sidecar {
     phase: watch::Sender<Phase>,
     guards: Guards,
     workers: Vec<JoinHandle<()>>,
+    /// Ends with the last worker.
+    access_writer: Option<JoinHandle<()>>,
     grace: Duration,
 }
 
@@ -75,14 +83,18 @@ impl Sidecar {
         let keyring = keyring(config)?;
         let tls = tls::load(config)?;
 
+        let access = AccessLog::start(&config.log, &metrics).map_err(StartError::AccessLog)?;
+        let (access, access_writer) = access.unzip();
+
         let admin_socket = bind("admin", &config.admin.listen)?;
         let admin_address = address(&admin_socket, "admin", &config.admin.listen)?;
         let history = Arc::new(History::default());
         let clusters = start_clusters(config, &sources, &metrics, &history, keyring.as_ref(), &tls);
+        let made = Made { clusters: &clusters, metrics: &metrics, tls: &tls, access };
         let listeners = config
             .listeners
             .iter()
-            .map(|listener| bind_listener(listener, &clusters, &metrics, &tls))
+            .map(|listener| made.bind(listener))
             .collect::<Result<Vec<_>, _>>()?;
         let named = |(_, listener): &(Socket, Listener)| {
             (Arc::clone(&listener.settings.name), listener.address.clone())
@@ -113,6 +125,7 @@ impl Sidecar {
             phase,
             guards,
             workers,
+            access_writer,
             grace: config.runtime.shutdown_grace,
         })
     }
@@ -126,8 +139,8 @@ impl Sidecar {
             tracing::warn!(connections = self.guards.count(), "cut at the end of shutdown_grace");
         }
         drop(self.phase);
-        for worker in self.workers {
-            let _ = worker.join();
+        for thread in self.workers.into_iter().chain(self.access_writer) {
+            let _ = thread.join();
         }
         finished
     }
@@ -197,72 +210,6 @@ fn address(socket: &Socket, who: &str, wanted: &Address) -> Result<Address, Star
         address: wanted.clone(),
         error,
     })
-}
-
-fn bind_listener(
-    settings: &config::Listener,
-    clusters: &[Arc<Cluster>],
-    metrics: &Arc<Metrics>,
-    tls: &Tls,
-) -> Result<(Socket, Listener), StartError> {
-    let who = format!("listener `{}`", settings.name);
-    let socket = bind(&who, &settings.listen)?;
-    let address = address(&socket, &who, &settings.listen)?;
-    let permits = settings.max_connections.unwrap_or_else(default_max_connections);
-    let listener = Listener {
-        role: role(settings, clusters, metrics),
-        metrics: metrics.listener(&settings.name),
-        permits: Arc::new(Semaphore::new(permits)),
-        door: Door {
-            announced: settings.proxy_protocol.clone(),
-            tls: tls.listeners.get(&settings.name).cloned(),
-            sources: settings.max_per_source.map(PerSource::new),
-        },
-        settings: settings.clone(),
-        address,
-    };
-    Ok((socket, listener))
-}
-
-/// What is spoken on a listener, where it goes, and what counts it there.
-fn role(settings: &config::Listener, clusters: &[Arc<Cluster>], metrics: &Arc<Metrics>) -> Role {
-    let name = &settings.name;
-    let transport = || Leads {
-        nowhere: metrics.transport(name, ""),
-        routes: routes(settings, clusters, |cluster| metrics.transport(name, cluster)),
-    };
-    match &settings.traffic {
-        Traffic::Http(http) => {
-            let leads = Leads {
-                nowhere: metrics.route(name, ""),
-                routes: routes(settings, clusters, |cluster| metrics.route(name, cluster)),
-            };
-            Role::Http(http.clone(), leads)
-        }
-        Traffic::Tcp(tcp) => Role::Tcp(tcp.clone(), transport()),
-        Traffic::Udp(udp) => Role::Udp(udp.clone(), transport()),
-    }
-}
-
-fn routes<M>(
-    settings: &config::Listener,
-    clusters: &[Arc<Cluster>],
-    metrics: impl Fn(&str) -> Arc<M>,
-) -> Vec<(Arc<Cluster>, Arc<M>)> {
-    let route = |name: &Arc<str>| {
-        let cluster = clusters.iter().find(|cluster| cluster.name() == &**name)?;
-        Some((Arc::clone(cluster), metrics(name)))
-    };
-    // Validation has seen to it that every cluster is there.
-    settings.clusters().filter_map(route).collect()
-}
-
-/// Four tenths of the limit on open files: as many for the connections to backends, and the
-/// rest for everything else, so that the limit itself is not met.
-fn default_max_connections() -> usize {
-    let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
-    let limit = usize::try_from(limit.unwrap_or(u64::MAX)).unwrap_or(usize::MAX);
-    (limit / 10).saturating_mul(4).clamp(1, Semaphore::MAX_PERMITS)
 }
 
 /// Orders for the whole fleet; the value takes those that are given here, where they can be written.

@@ -9,6 +9,7 @@ pub mod bind;
 pub mod client;
 pub mod consul;
 pub mod fake_consul;
+pub mod haproxy;
 pub mod knot;
 pub mod load;
 pub mod moody;

@@ -88,6 +88,15 @@ pub struct Runtime {
 pub struct Log {
     pub level: LogLevel,
     pub format: LogFormat,
+    pub access: Access,
+}
+
+/// Where ended connections and sessions are written down.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Access {
+    Off,
+    Stdout,
+    File(PathBuf),
 }
 
 #[derive(Debug, Clone)]

@@ -71,7 +71,9 @@ impl<'w> Services<'w> {
             Role::Http(settings, leads) => {
                 Service::Http(Rc::new(self.http(listener, settings, leads)))
             }
-            Role::Tcp(settings, leads) => Service::Tcp(Rc::new(self.tcp(settings, leads))),
+            Role::Tcp(settings, leads) => {
+                Service::Tcp(Rc::new(self.tcp(listener, settings, leads)))
+            }
             Role::Udp(..) => Service::Udp,
         }
     }
@@ -98,7 +100,12 @@ impl<'w> Services<'w> {
         }
     }
 
-    fn tcp(&mut self, settings: &TcpTraffic, leads: &Leads<TransportMetrics>) -> tcp::Site {
+    fn tcp(
+        &mut self,
+        listener: &Listener,
+        settings: &TcpTraffic,
+        leads: &Leads<TransportMetrics>,
+    ) -> tcp::Site {
         let destinations = leads.routes.iter().map(|(cluster, metrics)| tcp::Destination {
             cluster: self.local(cluster),
             metrics: Arc::clone(metrics),
@@ -108,6 +115,8 @@ impl<'w> Services<'w> {
             nowhere: Arc::clone(&leads.nowhere),
             timers: Rc::clone(self.timers),
             tools: Rc::clone(&self.tools),
+            name: Arc::clone(&listener.settings.name),
+            access: listener.access.clone(),
         }
     }
 

@@ -24,6 +24,7 @@ use crate::net::Address;
 use crate::net::dial::{StdStream, Stream};
 use crate::net::listen::{Accepted, Acceptor, Socket};
 use crate::shutdown::{Guard, Guards, Phase};
+use crate::telemetry::access::AccessLog;
 use crate::telemetry::metrics::{ListenerMetrics, RouteMetrics, TransportMetrics};
 use crate::upstream;
 
@@ -39,6 +40,8 @@ pub struct Listener {
     pub metrics: Arc<ListenerMetrics>,
     pub role: Role,
     pub door: Door,
+    /// `None`: nothing is written down.
+    pub access: Option<Arc<AccessLog>>,
     /// Bounds the connections that are open.
     pub permits: Arc<Semaphore>,
 }

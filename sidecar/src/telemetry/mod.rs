@@ -1,4 +1,5 @@
 //! What the sidecar tells about itself: metrics and log lines.
 
+pub mod access;
 pub mod log;
 pub mod metrics;

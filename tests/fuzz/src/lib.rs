@@ -40,6 +40,12 @@ pub mod net {
     pub mod buffer;
     pub mod proxy_protocol;
 
+    pub mod tls {
+        // Nothing is served here.
+        #[allow(dead_code)]
+        pub mod hello;
+    }
+
     pub use address::Address;
 }
 

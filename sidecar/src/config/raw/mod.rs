@@ -87,6 +87,19 @@ pub struct Log {
     pub level: LogLevel,
     /// Lines for people or for machines.
     pub format: LogFormat,
+    /// Where a line is written for each TCP connection and UDP session that has ended: `off`,
+    /// `stdout` or the path of a file, which is appended to.
+    pub access: AccessText,
+}
+
+/// `off`, `stdout` or a path.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct AccessText(pub String);
+
+impl Default for AccessText {
+    fn default() -> Self {
+        Self("off".into())
+    }
 }
 
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]

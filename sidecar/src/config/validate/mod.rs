@@ -21,10 +21,10 @@ use std::time::Duration;
 use ipnet::IpNet;
 
 use super::error::KeyPath;
-use super::raw::{self, Raw};
+use super::raw::{self, AccessText, Raw};
 use super::units::{AddressText, DurationText, PathText, PercentText, TimeoutText};
 use super::{
-    AddressFilter, Admin, AffinitySecret, Cluster, Config, Dns, Log, Runtime, Source,
+    Access, AddressFilter, Admin, AffinitySecret, Cluster, Config, Dns, Log, Runtime, Source,
     StaticEndpoint,
 };
 use crate::net::Address;
@@ -52,7 +52,8 @@ pub(super) fn validate(raw: &Raw) -> Result<Config, Vec<Fault>> {
     let clusters = judge.clusters(&raw.clusters, raw_consul, &root.key("clusters"));
     judge.addressees(&listeners, &clusters, &root);
     judge.shared_cookies(&listeners, &clusters, &root.key("listeners"));
-    let log = Log { level: raw.log.level, format: raw.log.format };
+    let access = judge.access(&raw.log.access, root.key("log").key("access"));
+    let log = Log { level: raw.log.level, format: raw.log.format, access };
     let asks_consul = |cluster: &Arc<Cluster>| cluster.sources.iter().any(Source::is_consul);
     let consul = consul.filter(|_| raw.consul.is_some() || clusters.iter().any(asks_consul));
     match (admin, runtime, dns, judge.faults.is_empty()) {
@@ -136,6 +137,19 @@ impl Judge {
             start_timeout: start_timeout?,
             max_stale: max_stale?,
         })
+    }
+
+    fn access(&mut self, text: &AccessText, path: KeyPath) -> Access {
+        match text.0.as_str() {
+            "off" => Access::Off,
+            "stdout" => Access::Stdout,
+            file if file.contains('/') => Access::File(file.into()),
+            other => {
+                let accepted = "\"off\", \"stdout\" or a path with a `/` in it";
+                self.refuse::<()>(path, other, accepted);
+                Access::Off
+            }
+        }
     }
 
     fn affinity_secret(&mut self, raw: &raw::AffinitySecret, path: &KeyPath) -> AffinitySecret {

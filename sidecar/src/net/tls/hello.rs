@@ -7,10 +7,8 @@ use std::time::Duration;
 
 use rustls::server::Acceptor;
 use rustls::{Error, server::ClientHello};
-use tokio::io::AsyncReadExt;
+use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::time::timeout;
-
-use crate::net::dial::Stream;
 
 /// A client says who it wants within this.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -37,11 +35,11 @@ pub enum NoHello {
 }
 
 /// Reads it; with all the bytes that were read for that.
-pub async fn read(app: &mut Stream) -> Result<(Hello, Vec<u8>), NoHello> {
+pub async fn read<R: AsyncRead + Unpin>(app: &mut R) -> Result<(Hello, Vec<u8>), NoHello> {
     timeout(PATIENCE, read_whole(app)).await.unwrap_or(Err(NoHello::Silence))
 }
 
-async fn read_whole(app: &mut Stream) -> Result<(Hello, Vec<u8>), NoHello> {
+async fn read_whole<R: AsyncRead + Unpin>(app: &mut R) -> Result<(Hello, Vec<u8>), NoHello> {
     let (mut reader, mut seen) = (Reader::default(), Vec::with_capacity(PIECE));
     while seen.len() < LONGEST {
         let before = seen.len();
@@ -57,12 +55,19 @@ async fn read_whole(app: &mut Stream) -> Result<(Hello, Vec<u8>), NoHello> {
     Err(NoHello::NotTls)
 }
 
+/// Reads it from bytes as they come.
 #[derive(Default)]
-struct Reader(Acceptor);
+pub struct Reader(Acceptor);
+
+impl std::fmt::Debug for Reader {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Reader").finish_non_exhaustive()
+    }
+}
 
 impl Reader {
     /// Takes in more bytes; nothing while there have to be more.
-    fn feed(&mut self, mut bytes: &[u8]) -> Result<Option<Hello>, NoHello> {
+    pub fn feed(&mut self, mut bytes: &[u8]) -> Result<Option<Hello>, NoHello> {
         while !bytes.is_empty() {
             match self.0.read_tls(&mut bytes) {
                 Ok(1..) => {}

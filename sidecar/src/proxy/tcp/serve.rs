@@ -1,6 +1,7 @@
 //! One connection of the app, from accept to close.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 use super::connect::connect;
 use super::relay::Relay;
@@ -15,8 +16,8 @@ use crate::telemetry::metrics::End;
 /// Carries the connection to its end. Nothing waits for the app, unless routes have to know what it
 /// says: in many protocols it is the server that speaks first.
 pub(in crate::proxy) async fn serve(arrival: Arrival, site: &Site) {
-    let mut record = Record::new(site);
     let Arrival { stream: mut app, client, destination: asked, hello } = arrival;
+    let mut record = Record::new(site, client);
     let (hello, first) = match greet(&mut app, hello, site).await {
         Ok(said) => said,
         Err(end) => {
@@ -39,8 +40,8 @@ pub(in crate::proxy) async fn serve(arrival: Arrival, site: &Site) {
         Ok((mut work, mut connection)) => {
             let backend = &mut connection.wire.stream;
             let relay = Relay::new(app, backend, first, cluster, site);
-            let (end, _moved) = relay.run(&mut work).await;
-            record.end = end;
+            record.backend = Some(Arc::clone(&work.pick.backend.name));
+            (record.end, record.moved) = relay.run(&mut work).await;
         }
         Err(end) => {
             record.end = end;

@@ -1,14 +1,18 @@
 //! What the connections of a TCP listener share on one worker.
 
+use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use tokio::time::Instant;
 
+use super::relay::Moved;
 use super::route::Routes;
 use super::way::Tools;
 use crate::proxy::cluster::LocalCluster;
 use crate::proxy::timer::Timers;
+use crate::telemetry::access::{AccessLog, Entry};
 use crate::telemetry::metrics::{End, TransportMetrics};
 
 #[derive(Debug)]
@@ -18,6 +22,9 @@ pub(in crate::proxy) struct Site {
     pub(in crate::proxy) nowhere: Arc<TransportMetrics>,
     pub(in crate::proxy) timers: Rc<Timers>,
     pub(in crate::proxy) tools: Rc<Tools>,
+    pub(in crate::proxy) name: Arc<str>,
+    /// `None`: nothing is written down.
+    pub(in crate::proxy) access: Option<Arc<AccessLog>>,
 }
 
 /// Where a route leads.
@@ -27,29 +34,56 @@ pub(in crate::proxy) struct Destination {
     pub(in crate::proxy) metrics: Arc<TransportMetrics>,
 }
 
-/// Counts a connection when it has ended, however it ends.
+/// Counts a connection when it has ended, however it ends, and has it written down.
 #[derive(Debug)]
-pub(super) struct Record {
-    metrics: Arc<TransportMetrics>,
-    pub(super) started: Instant,
+pub(super) struct Record<'s> {
+    site: &'s Site,
+    destination: Option<&'s Destination>,
+    started: Instant,
+    pub(super) client: Option<SocketAddr>,
+    pub(super) backend: Option<Arc<str>>,
+    pub(super) moved: Moved,
     /// Why it has ended.
     pub(super) end: End,
 }
 
-impl Record {
-    pub(super) fn new(site: &Site) -> Self {
-        // Whoever is not heard of again was dropped with the worker.
-        let (metrics, end) = (Arc::clone(&site.nowhere), End::ShuttingDown);
-        Self { metrics, started: Instant::now(), end }
+impl<'s> Record<'s> {
+    pub(super) fn new(site: &'s Site, client: Option<SocketAddr>) -> Self {
+        Self {
+            site,
+            destination: None,
+            started: Instant::now(),
+            client,
+            backend: None,
+            moved: Moved::default(),
+            // Whoever is not heard of again was dropped with the worker.
+            end: End::ShuttingDown,
+        }
     }
 
-    pub(super) fn routed(&mut self, destination: &Destination) {
-        self.metrics = Arc::clone(&destination.metrics);
+    pub(super) fn routed(&mut self, destination: &'s Destination) {
+        self.destination = Some(destination);
     }
 }
 
-impl Drop for Record {
+impl Drop for Record<'_> {
     fn drop(&mut self) {
-        self.metrics.ended(self.end, self.started.elapsed());
+        let lasted = self.started.elapsed();
+        let metrics = self.destination.map_or(&self.site.nowhere, |to| &to.metrics);
+        metrics.ended(self.end, lasted);
+        let Some(access) = &self.site.access else { return };
+        let cluster = self.destination.map(|to| Arc::clone(&to.cluster.settings().name));
+        access.note(Entry {
+            protocol: "tcp",
+            listener: Arc::clone(&self.site.name),
+            cluster: cluster.unwrap_or_default(),
+            client: self.client,
+            backend: self.backend.take(),
+            ended: SystemTime::now(),
+            lasted,
+            to_backend: self.moved.to_backend,
+            from_backend: self.moved.from_backend,
+            end: self.end,
+        });
     }
 }

@@ -48,6 +48,7 @@ pub struct Metrics {
     process: Collector,
     groups: Mutex<Vec<Weak<dyn Group>>>,
     build_info: Gauge,
+    access_dropped: Counter,
 }
 
 impl std::fmt::Debug for Metrics {
@@ -79,7 +80,9 @@ impl Metrics {
         let build_info = gauge(&recorder, BUILD_INFO.0, &[("version", env!("CARGO_PKG_VERSION"))]);
         build_info.set(1.0);
         let handle = recorder.handle();
-        Ok(Arc::new(Self { recorder, handle, process, groups: Mutex::default(), build_info }))
+        let access_dropped = counter(&recorder, "outrigger_access_log_dropped_total", &[]);
+        let groups = Mutex::default();
+        Ok(Arc::new(Self { recorder, handle, process, groups, build_info, access_dropped }))
     }
 
     /// The exposition text, with the gauges of these backends. Takes time in proportion to the series:
@@ -100,6 +103,7 @@ impl Metrics {
     /// Touches what is alive, and drops what is not; to be called every [`TOUCH`].
     pub fn upkeep(&self) {
         self.build_info.set(1.0);
+        self.access_dropped.increment(0);
         self.groups().retain(|group| match group.upgrade() {
             Some(group) => {
                 group.touch();
@@ -120,6 +124,11 @@ impl Metrics {
         let weak: Weak<G> = Arc::downgrade(&group);
         self.groups().push(weak);
         group
+    }
+
+    /// Lines of the access log that were left out.
+    pub fn access_dropped(&self) -> Counter {
+        self.access_dropped.clone()
     }
 
     pub fn listener(&self, listener: &str) -> Arc<ListenerMetrics> {

@@ -17,7 +17,7 @@ pub enum Kind {
 }
 
 /// All series of our own; `process_*` come from their crate.
-pub const ALL: [(&str, Kind, &str); 29] = [
+pub const ALL: [(&str, Kind, &str); 30] = [
     (
         "outrigger_requests_total",
         Kind::Counter,
@@ -45,6 +45,11 @@ pub const ALL: [(&str, Kind, &str); 29] = [
     ("outrigger_udp_sessions", Kind::Gauge, "UDP sessions open"),
     ("outrigger_udp_datagrams_total", Kind::Counter, "Datagrams passed on, by direction"),
     ("outrigger_udp_datagrams_dropped_total", Kind::Counter, "Datagrams not passed on, by why"),
+    (
+        "outrigger_access_log_dropped_total",
+        Kind::Counter,
+        "Lines of the access log that were left out because it could not be written fast enough",
+    ),
     ("outrigger_upstream_connections_total", Kind::Counter, "Connections opened to a backend"),
     ("outrigger_upstream_connections_active", Kind::Gauge, "Connections open to a backend"),
     (

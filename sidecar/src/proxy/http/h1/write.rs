@@ -128,7 +128,8 @@ fn forwarded(out: &mut Vec<u8>, outgoing: &Outgoing<'_>) {
     list(out, b"X-Forwarded-For", earlier, sender.address.as_deref().map(str::as_bytes));
     let said = |kind| sender.trusted && fields.has(kind);
     if !said(Kind::XForwardedProto) {
-        out.extend_from_slice(b"X-Forwarded-Proto: http\r\n");
+        let scheme: &[u8] = if sender.secure { b"https" } else { b"http" };
+        put(out, &[b"X-Forwarded-Proto: ", scheme, b"\r\n"]);
     }
     if let Some(host) = target.host.filter(|_| !said(Kind::XForwardedHost)) {
         put(out, &[b"X-Forwarded-Host: ", host.as_bytes(), b"\r\n"]);
