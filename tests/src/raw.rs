@@ -1,4 +1,4 @@
-//! HTTP by hand: bytes out, bytes in.
+//! A connection by hand: bytes out, bytes in, and what they are as HTTP.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -94,6 +94,13 @@ impl Raw {
                 return None;
             }
         }
+    }
+
+    /// The next line, without its end; `None` when the connection ends before.
+    pub async fn line(&mut self) -> Option<String> {
+        let mut line = self.through(b"\n").await?;
+        line.pop();
+        Some(String::from_utf8(line).expect("it is text"))
     }
 
     /// The next so many bytes.

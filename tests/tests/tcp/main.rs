@@ -1,0 +1,13 @@
+//! TCP listeners: which backend a connection goes to, what becomes of its bytes, and how it ends.
+
+mod accounts;
+mod bulk;
+mod connecting;
+mod ends;
+mod leaving;
+mod limits;
+mod postgres;
+mod redis;
+mod shares;
+mod timeouts;
+mod world;
