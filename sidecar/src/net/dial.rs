@@ -112,6 +112,16 @@ impl Stream {
         }
     }
 
+    /// What has broken it, if no read or write has told that yet. Ending what is sent tells nothing:
+    /// that succeeds on a connection that was reset, too.
+    pub fn check(&self) -> io::Result<()> {
+        let error = match self {
+            Self::Tcp(stream) => stream.take_error()?,
+            Self::Unix(stream) => stream.take_error()?,
+        };
+        error.map_or(Ok(()), Err)
+    }
+
     /// From now on the peer is given up after so much silence; nobody vanishes from a unix socket.
     pub fn set_patience(&self, patience: Patience) -> io::Result<()> {
         match self {

@@ -97,6 +97,22 @@ async fn say_what_nobody_reads(by: &mut Raw, most: usize) {
     }
 }
 
+/// It has closed, and only its kernel is there to say that nobody listens.
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn what_a_backend_did_not_want_to_hear_is_no_success() {
+    let world = World::start().await;
+    let mut app = Raw::connect(world.sidecar.web()).await;
+    let mut served = world.backend.accept().await;
+    app.send("question").await;
+    assert_eq!(served.exactly(8).await, b"question");
+    drop(served);
+    assert!(app.is_closed().await);
+    app.send("another question").await;
+    app.finish().await;
+    until_ends(&world.sidecar, "backend_reset", 1).await;
+    assert_eq!(world.outcomes("reset").await, 1.0);
+}
+
 /// It has heard less than was said to it: that is no more a clean end than any other reset.
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
 async fn who_closes_without_having_read_all_breaks_it_off() {

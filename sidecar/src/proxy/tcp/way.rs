@@ -87,6 +87,7 @@ impl Way {
         for _ in 0..TURNS {
             ready!(self.poll_out(to, cx)).map_err(Broken::To)?;
             if self.ended {
+                to.check().map_err(Broken::To)?;
                 ready!(Pin::new(to).poll_shutdown(cx)).map_err(Broken::To)?;
                 self.shut = true;
                 self.pipe = None;
