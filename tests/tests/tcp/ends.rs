@@ -84,6 +84,23 @@ async fn a_reset_stays_a_reset() {
     }
 }
 
+/// The first to notice is then not who reads, but who writes.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_reset_stays_a_reset_for_those_who_are_held_back() {
+    for app_resets in [true, false] {
+        let world = World::start().await;
+        let (app, served) = world.connection().await;
+        let (mut resets, mut learns) = if app_resets { (app, served) } else { (served, app) };
+        resets.send("the last word").await;
+        assert_eq!(learns.exactly(13).await, b"the last word");
+        say_what_nobody_reads(&mut learns, 4 * MUCH).await;
+        resets.reset();
+        assert_reset(&mut learns).await;
+        let end = if app_resets { "app_reset" } else { "backend_reset" };
+        until_ends(&world.sidecar, end, 1).await;
+    }
+}
+
 /// As much as there is room for on the way.
 async fn say_what_nobody_reads(by: &mut Raw, most: usize) {
     let (mut pattern, mut said) = (Pattern::new(2), 0);

@@ -1,5 +1,7 @@
 //! TCP listeners: which backend a connection goes to, what becomes of its bytes, and how it ends.
 
+// The one that takes a minute is first, so that the others go on beside it.
+mod absent;
 mod accounts;
 mod bulk;
 mod connecting;

@@ -30,9 +30,6 @@ pub(super) struct Relay<'a> {
     idle: Timer,
     age: Option<Timer>,
     counted: Moved,
-    /// Whether the backend could not be written any more: then what it has said before is still
-    /// brought to the app.
-    deaf: bool,
     /// Whether one side had ended when it was last looked.
     half_closed: bool,
 }
@@ -64,7 +61,6 @@ impl<'a> Relay<'a> {
             idle,
             age,
             counted: Moved::default(),
-            deaf: false,
             half_closed: false,
         }
     }
@@ -83,10 +79,14 @@ impl<'a> Relay<'a> {
 
     fn poll(&mut self, work: &mut Work, cx: &mut Context<'_>) -> Poll<(End, Outcome)> {
         let tools = &self.site.tools;
-        let there = match self.deaf {
+        let there = match self.is_deaf() {
             true => Poll::Ready(Ok(())),
             false => self.there.poll(&mut self.app, self.backend, tools, cx),
         };
+        if let Poll::Ready(Err(Broken::To(_))) = there {
+            // What it has said before is still brought to the app.
+            self.back.breaks_off = true;
+        }
         let back = self.back.poll(self.backend, &mut self.app, tools, cx);
         self.count(work);
         match there {
@@ -94,7 +94,6 @@ impl<'a> Relay<'a> {
             Poll::Ready(Err(Broken::To(error))) if has_vanished(&error) => {
                 return ready(End::ByBackend, Outcome::Timeout);
             }
-            Poll::Ready(Err(Broken::To(_))) => self.deaf = true,
             _ => {}
         }
         match back {
@@ -103,7 +102,9 @@ impl<'a> Relay<'a> {
                 return ready(End::ByBackend, Outcome::Timeout);
             }
             Poll::Ready(Err(Broken::From(_))) => return ready(End::ByBackend, self.broken_off()),
-            Poll::Ready(Ok(())) if self.deaf => return ready(End::ByBackend, self.broken_off()),
+            Poll::Ready(Ok(())) if self.is_deaf() => {
+                return ready(End::ByBackend, self.broken_off());
+            }
             Poll::Ready(Ok(())) if there.is_ready() => {
                 return ready(End::Finished, Outcome::Success);
             }
@@ -137,7 +138,7 @@ impl<'a> Relay<'a> {
         if back > 0 && work.pick.is_trial() {
             work.pick.answered(false, None);
         }
-        let half_closed = self.there.ended || self.back.ended || self.deaf;
+        let half_closed = self.there.ended || self.back.ended || self.is_deaf();
         if there + back > 0 {
             let metrics = self.cluster.metrics();
             metrics.bytes_to_backend.increment(there);
@@ -148,6 +149,11 @@ impl<'a> Relay<'a> {
             self.idle.set(if half_closed { timeouts.half_closed } else { timeouts.idle });
             self.half_closed = half_closed;
         }
+    }
+
+    /// Whether the backend could not be written any more.
+    fn is_deaf(&self) -> bool {
+        self.back.breaks_off
     }
 
     /// What it says of a backend that it broke off: nothing once it has answered, since then only the

@@ -63,6 +63,9 @@ pub(super) struct Way {
     pub(super) moved: u64,
     /// Whether there is no more to read.
     pub(super) ended: bool,
+    /// Whether the side that is read has broken off, which was found out by writing to it: that takes
+    /// the error away, so that what is left to be read would seem to end well.
+    pub(super) breaks_off: bool,
     /// Whether the other side has been told.
     pub(super) shut: bool,
 }
@@ -86,6 +89,9 @@ impl Way {
         }
         for _ in 0..TURNS {
             ready!(self.poll_out(to, cx)).map_err(Broken::To)?;
+            if self.ended && self.breaks_off {
+                return Poll::Ready(Err(Broken::From(io::ErrorKind::ConnectionReset.into())));
+            }
             if self.ended {
                 to.check().map_err(Broken::To)?;
                 ready!(Pin::new(to).poll_shutdown(cx)).map_err(Broken::To)?;
