@@ -11,5 +11,6 @@ mod limits;
 mod postgres;
 mod redis;
 mod shares;
+mod shutdown;
 mod timeouts;
 mod world;

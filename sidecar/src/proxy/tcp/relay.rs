@@ -32,6 +32,8 @@ pub(super) struct Relay<'a> {
     counted: Moved,
     /// Whether one side had ended when it was last looked.
     half_closed: bool,
+    /// Whether both sides have ended by themselves.
+    finished: bool,
 }
 
 impl<'a> Relay<'a> {
@@ -62,6 +64,7 @@ impl<'a> Relay<'a> {
             age,
             counted: Moved::default(),
             half_closed: false,
+            finished: false,
         }
     }
 
@@ -69,11 +72,7 @@ impl<'a> Relay<'a> {
     pub(super) async fn run(mut self, work: &mut Work) -> (End, Moved) {
         let (end, outcome) = poll_fn(|cx| self.poll(work, cx)).await;
         work.pick.outcome(outcome);
-        if end != End::Finished {
-            // Neither side may take what broke off for whole.
-            self.app.reset_on_close();
-            self.backend.reset_on_close();
-        }
+        self.finished = end == End::Finished;
         (end, self.counted)
     }
 
@@ -165,6 +164,16 @@ impl<'a> Relay<'a> {
     /// Whether the backend has ended before anybody has said anything, or the app has ended.
     fn is_mute(&self) -> bool {
         self.counted.from_backend == 0 && self.counted.to_backend == 0 && !self.there.ended
+    }
+}
+
+/// Neither side may take what broke off for whole, also when it is the worker that ends.
+impl Drop for Relay<'_> {
+    fn drop(&mut self) {
+        if !self.finished {
+            self.app.reset_on_close();
+            self.backend.reset_on_close();
+        }
     }
 }
 
