@@ -27,7 +27,8 @@ fn cluster(tables: &str, backends: u16, weight: impl Fn(u16) -> u32) -> Arc<Clus
     let settings = Arc::clone(&loaded.config.clusters[0]);
     let metrics = Metrics::new().expect("metrics");
     let timeout = Duration::from_secs(5);
-    let (cluster, mut task) = Cluster::new(settings, timeout, &metrics, &Arc::default(), None);
+    let (cluster, mut task) =
+        Cluster::new(settings, timeout, &metrics, &Arc::default(), None, None);
     let endpoint = |i: u16| {
         let address = format!("10.0.{}.{}:80", i / 256, i % 256).parse().expect("an address");
         Endpoint { weight: weight(i) * WEIGHT_ONE, ..Endpoint::new(address) }

@@ -118,6 +118,7 @@ impl Stream {
         let error = match self {
             Self::Tcp(stream) => stream.take_error()?,
             Self::Unix(stream) => stream.take_error()?,
+            Self::Tls(stream) => return stream.get_ref().0.check(),
         };
         error.map_or(Ok(()), Err)
     }
