@@ -96,7 +96,7 @@ impl Sidecar {
             .iter()
             .map(|listener| made.bind(listener))
             .collect::<Result<Vec<_>, _>>()?;
-        let named = |(_, listener): &(Socket, Listener)| {
+        let named = |(_, listener): &(worker::Socket, Listener)| {
             (Arc::clone(&listener.settings.name), listener.address.clone())
         };
         let listener_addresses = listeners.iter().map(named).collect();

@@ -4,12 +4,12 @@ use std::sync::Arc;
 
 use tokio::sync::Semaphore;
 
-use super::{StartError, address, bind};
+use super::{StartError, bind};
 use crate::cluster::Cluster;
 use crate::config::{self, Traffic};
-use crate::net::listen::Socket;
+use crate::net::{Address, udp};
 use crate::proxy::door::{Door, PerSource};
-use crate::proxy::worker::{Leads, Listener, Role};
+use crate::proxy::worker::{Leads, Listener, Role, Socket};
 use crate::telemetry::access::AccessLog;
 use crate::telemetry::metrics::Metrics;
 use crate::tls::Tls;
@@ -28,8 +28,16 @@ impl Made<'_> {
         settings: &config::Listener,
     ) -> Result<(Socket, Listener), StartError> {
         let who = format!("listener `{}`", settings.name);
-        let socket = bind(&who, &settings.listen)?;
-        let address = address(&socket, &who, &settings.listen)?;
+        let failed =
+            |error| StartError::Bind { who: who.clone(), address: settings.listen.clone(), error };
+        let socket = match (&settings.traffic, &settings.listen) {
+            (Traffic::Udp(udp), Address::Tcp(address)) => {
+                let socket = udp::Socket::bind(*address, udp.max_sessions).map_err(failed)?;
+                Socket::Datagrams(socket)
+            }
+            _ => Socket::Connections(bind(&who, &settings.listen)?),
+        };
+        let address = socket.address().map_err(failed)?;
         let permits = settings.max_connections.unwrap_or_else(default_max_connections);
         let listener = Listener {
             role: self.role(settings),
@@ -64,7 +72,7 @@ impl Made<'_> {
                 Role::Http(http.clone(), leads)
             }
             Traffic::Tcp(tcp) => Role::Tcp(tcp.clone(), transport()),
-            Traffic::Udp(udp) => Role::Udp(udp.clone(), transport()),
+            Traffic::Udp(udp) => Role::Udp(udp.clone(), transport(), metrics.udp(name)),
         }
     }
 }

@@ -3,11 +3,13 @@
 mod address;
 pub mod backoff;
 pub mod buffer;
+pub mod crowd;
 pub mod dial;
 pub mod listen;
 pub mod proxy_protocol;
 pub mod splice;
 pub mod tls;
+pub mod udp;
 pub mod wire;
 
 pub use address::Address;

@@ -9,4 +9,5 @@ pub mod http;
 mod service;
 mod tcp;
 mod timer;
+mod udp;
 pub mod worker;

@@ -10,19 +10,20 @@ use super::door::{Arrival, Refusal};
 use super::http::{self, Date, Routes};
 use super::tcp;
 use super::timer::Timers;
+use super::udp;
 use super::worker::{Leads, Listener, Role};
 use crate::cluster::Cluster;
-use crate::config::{HttpTraffic, TcpTraffic};
+use crate::config::{HttpTraffic, TcpTraffic, UdpTraffic};
 use crate::net::Address;
-use crate::telemetry::metrics::{End, RouteMetrics, TransportMetrics};
+use crate::telemetry::metrics::{End, RouteMetrics, TransportMetrics, UdpMetrics};
 
 /// One listener's.
 #[derive(Debug)]
 pub(super) enum Service {
     Http(Rc<http::Site>),
     Tcp(Rc<tcp::Site>),
-    /// Nothing connects.
-    Udp,
+    /// Nothing connects: its one worker reads all that comes. `None`: it leads nowhere.
+    Udp(Option<Rc<udp::Site>>),
 }
 
 impl Service {
@@ -31,7 +32,7 @@ impl Service {
         match self {
             Self::Http(site) => http::serve(arrival, Rc::clone(site)).await,
             Self::Tcp(site) => tcp::serve(arrival, site).await,
-            Self::Udp => {}
+            Self::Udp(_) => {}
         }
     }
 
@@ -41,7 +42,7 @@ impl Service {
         match self {
             Self::Http(site) => drop(site.unrouted.errors("bad_request").map(|c| c.increment(1))),
             Self::Tcp(site) => site.nowhere.ended(End::BadRequest, Duration::ZERO),
-            Self::Udp => {}
+            Self::Udp(_) => {}
         }
     }
 }
@@ -74,7 +75,9 @@ impl<'w> Services<'w> {
             Role::Tcp(settings, leads) => {
                 Service::Tcp(Rc::new(self.tcp(listener, settings, leads)))
             }
-            Role::Udp(..) => Service::Udp,
+            Role::Udp(settings, leads, metrics) => {
+                Service::Udp(self.udp(listener, settings, leads, metrics).map(Rc::new))
+            }
         }
     }
 
@@ -118,6 +121,23 @@ impl<'w> Services<'w> {
             name: Arc::clone(&listener.settings.name),
             access: listener.access.clone(),
         }
+    }
+
+    fn udp(
+        &mut self,
+        listener: &Listener,
+        settings: &UdpTraffic,
+        leads: &Leads<TransportMetrics>,
+        udp: &Arc<UdpMetrics>,
+    ) -> Option<udp::Site> {
+        let (cluster, metrics) = leads.routes.first()?;
+        Some(udp::Site {
+            settings: settings.clone(),
+            cluster: self.local(cluster),
+            metrics: Arc::clone(metrics),
+            listener: Arc::clone(&listener.metrics),
+            udp: Arc::clone(udp),
+        })
     }
 
     /// The cluster as this worker uses it, on however many listeners.

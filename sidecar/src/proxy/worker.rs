@@ -22,10 +22,11 @@ use crate::cluster::Cluster;
 use crate::config::{self, HttpTraffic, TcpTraffic, UdpTraffic};
 use crate::net::Address;
 use crate::net::dial::{StdStream, Stream};
-use crate::net::listen::{Accepted, Acceptor, Socket};
+use crate::net::listen::{self, Accepted, Acceptor};
+use crate::net::udp;
 use crate::shutdown::{Guard, Guards, Phase};
 use crate::telemetry::access::AccessLog;
-use crate::telemetry::metrics::{ListenerMetrics, RouteMetrics, TransportMetrics};
+use crate::telemetry::metrics::{ListenerMetrics, RouteMetrics, TransportMetrics, UdpMetrics};
 use crate::upstream;
 
 /// Connections on their way from one worker to another.
@@ -51,7 +52,7 @@ pub struct Listener {
 pub enum Role {
     Http(HttpTraffic, Leads<RouteMetrics>),
     Tcp(TcpTraffic, Leads<TransportMetrics>),
-    Udp(UdpTraffic, Leads<TransportMetrics>),
+    Udp(UdpTraffic, Leads<TransportMetrics>, Arc<UdpMetrics>),
 }
 
 #[derive(Debug)]
@@ -60,6 +61,30 @@ pub struct Leads<M> {
     pub nowhere: Arc<M>,
     /// One for each route of the settings.
     pub routes: Vec<(Arc<Cluster>, Arc<M>)>,
+}
+
+/// What a listener is bound to.
+#[derive(Debug)]
+pub enum Socket {
+    Connections(listen::Socket),
+    Datagrams(udp::Socket),
+}
+
+impl Socket {
+    pub fn address(&self) -> io::Result<Address> {
+        match self {
+            Self::Connections(socket) => socket.address(),
+            Self::Datagrams(socket) => socket.address().map(Address::Tcp),
+        }
+    }
+
+    /// The same socket once more, for another worker.
+    fn share(&self) -> io::Result<Self> {
+        match self {
+            Self::Connections(socket) => socket.share().map(Self::Connections),
+            Self::Datagrams(socket) => socket.share().map(Self::Datagrams),
+        }
+    }
 }
 
 /// The workers, as each of them sees the others.
@@ -170,8 +195,18 @@ impl Worker {
         spawn_local(Rc::clone(&self.timers).run());
         spawn_local(Rc::clone(&self).sweep());
         for (listener, socket) in sockets.into_iter().enumerate() {
-            let acceptor = socket.into_acceptor()?;
-            spawn_local(Rc::clone(&self).accept(listener, acceptor, phase.clone()));
+            match (socket, &self.services[listener]) {
+                (Socket::Connections(socket), _) => {
+                    let acceptor = socket.into_acceptor()?;
+                    spawn_local(Rc::clone(&self).accept(listener, acceptor, phase.clone()));
+                }
+                (Socket::Datagrams(socket), Service::Udp(Some(site)))
+                    if self.team.reader(listener) == self.index =>
+                {
+                    spawn_local(super::udp::serve(Rc::clone(site), socket)?);
+                }
+                (Socket::Datagrams(_), _) => {}
+            }
         }
         loop {
             tokio::select! {
@@ -264,6 +299,12 @@ impl Worker {
 }
 
 impl Team {
+    /// The worker that reads all datagrams of a listener, so that its table of sessions is one thread's,
+    /// without a lock and with a bound that is exact. Listeners are dealt out by their place.
+    fn reader(&self, listener: usize) -> usize {
+        listener % self.members.len().max(1)
+    }
+
     /// The worker with the fewest connections; `asking` unless another has fewer.
     fn least_loaded(&self, asking: usize) -> usize {
         let load = |worker: &usize| {

@@ -6,8 +6,8 @@ use std::time::Duration;
 use metrics::{Counter, Gauge, Histogram};
 
 use super::names::{
-    AFFINITIES, AffinityResult, DRAINS, DrainResult, EJECTIONS, ENDS, EjectionReason, End,
-    OUTCOMES, Outcome, REASONS, UPDATES, Update,
+    AFFINITIES, AffinityResult, DRAINS, DROPS, DrainResult, Dropped, EJECTIONS, ENDS,
+    EjectionReason, End, OUTCOMES, Outcome, REASONS, UPDATES, Update,
 };
 use super::{Group, Metrics, counter};
 
@@ -91,6 +91,29 @@ impl TransportMetrics {
 impl Group for TransportMetrics {
     fn touch(&self) {
         self.ends.iter().chain(&self.errors).for_each(|counter| counter.increment(0));
+    }
+}
+
+/// What passes through a UDP listener.
+#[derive(Debug)]
+pub struct UdpMetrics {
+    pub sessions: Gauge,
+    pub to_backend: Counter,
+    pub from_backend: Counter,
+    pub(super) dropped: [Counter; DROPS.len()],
+}
+
+impl UdpMetrics {
+    pub fn dropped(&self, reason: Dropped) -> &Counter {
+        &self.dropped[reason as usize]
+    }
+}
+
+impl Group for UdpMetrics {
+    fn touch(&self) {
+        let counters = [&self.to_backend, &self.from_backend];
+        counters.into_iter().chain(&self.dropped).for_each(|counter| counter.increment(0));
+        self.sessions.increment(0.0);
     }
 }
 

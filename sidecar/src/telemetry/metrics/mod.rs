@@ -22,12 +22,15 @@ use metrics_process::Collector;
 use metrics_util::MetricKindMask;
 
 pub use backends::BackendRow;
-pub use groups::{BackendMetrics, ClusterMetrics, ListenerMetrics, RouteMetrics, TransportMetrics};
+pub use groups::{
+    BackendMetrics, ClusterMetrics, ListenerMetrics, RouteMetrics, TransportMetrics, UdpMetrics,
+};
 use names::{
-    AFFINITIES, BUILD_INFO, DRAINS, DURATIONS, EJECTIONS, ENDS, LIFETIMES, OUTCOMES, UPDATES,
+    AFFINITIES, BUILD_INFO, DRAINS, DROPS, DURATIONS, EJECTIONS, ENDS, LIFETIMES, OUTCOMES, UPDATES,
 };
 pub use names::{
-    ALL, AffinityResult, DrainResult, EjectionReason, End, Kind, Outcome, REASONS, STATES, Update,
+    ALL, AffinityResult, DrainResult, Dropped, EjectionReason, End, Kind, Outcome, REASONS, STATES,
+    Update,
 };
 
 /// Series that were not touched for this long are dropped.
@@ -170,6 +173,21 @@ impl Metrics {
             ends: ENDS.map(by_reason),
             errors: self.errors(listener, cluster),
             duration: self.recorder.register_histogram(&key, &METADATA),
+        })
+    }
+
+    pub fn udp(&self, listener: &str) -> Arc<UdpMetrics> {
+        let counter_by = |name, key, value| {
+            counter(&self.recorder, name, &[("listener", listener), (key, value)])
+        };
+        let passed =
+            |direction| counter_by("outrigger_udp_datagrams_total", "direction", direction);
+        let dropped = |why| counter_by("outrigger_udp_datagrams_dropped_total", "reason", why);
+        self.add(UdpMetrics {
+            sessions: gauge(&self.recorder, "outrigger_udp_sessions", &[("listener", listener)]),
+            to_backend: passed("to_backend"),
+            from_backend: passed("from_backend"),
+            dropped: DROPS.map(dropped),
         })
     }
 

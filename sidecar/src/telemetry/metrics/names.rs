@@ -30,7 +30,7 @@ pub const ALL: [(&str, Kind, &str); 30] = [
         Kind::Histogram,
         "From a request's head to the last byte of its answer",
     ),
-    ("outrigger_connections_total", Kind::Counter, "Connections accepted"),
+    ("outrigger_connections_total", Kind::Counter, "Connections accepted, and UDP sessions begun"),
     ("outrigger_connections_active", Kind::Gauge, "Connections open"),
     (
         "outrigger_connection_ends_total",
@@ -199,6 +199,21 @@ impl End {
         self as usize >= Self::NoBackend as usize
     }
 }
+
+/// Why a datagram was not passed on: values of the label `reason`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Dropped {
+    /// The socket had no room for it.
+    SocketFull,
+    /// There was nobody to send it to, or no socket to send it from.
+    NoBackend,
+    /// Two backends in a row have refused what was sent before it.
+    Refused,
+    /// The kernel would not send it: it is larger than the way allows, for one.
+    Error,
+}
+
+pub(super) const DROPS: [&str; 4] = ["socket_full", "no_backend", "refused", "error"];
 
 /// Why a backend was ejected: values of the label `reason`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
