@@ -216,10 +216,15 @@ where
     })
 }
 
-/// A port on 127.0.0.1 that nobody listens on.
+/// A port on 127.0.0.1 that nobody listens on, nor has for datagrams.
 pub fn unused_port() -> SocketAddr {
-    let listener = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
-    listener.local_addr().unwrap()
+    loop {
+        let listener = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let address = listener.local_addr().unwrap();
+        if std::net::UdpSocket::bind(address).is_ok() {
+            return address;
+        }
+    }
 }
 
 /// The endpoints of a `static` source, one for each address.

@@ -9,7 +9,7 @@ use outrigger_tests::sidecar::Sidecar;
 use outrigger_tests::{millis, secs, tool};
 use tokio::process::Command;
 
-use crate::world::{assert_accounts, config, ended};
+use crate::world::{PORTS, assert_accounts, config, ended};
 
 /// Names and their addresses, and as much text as Knot puts into a datagram (1,232 bytes).
 fn records() -> String {
@@ -33,6 +33,7 @@ async fn dig(server: SocketAddr, arguments: &[&str]) -> String {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
 async fn dig_is_answered_small_and_large() {
+    let _ports = PORTS.lock().await;
     let (one, two) = (Knot::start(&records()).await, Knot::start(&records()).await);
     let sidecar = Sidecar::ready(&config(&[one.address, two.address], "", "")).await;
     for host in [0, 1, 2, 199] {
@@ -80,6 +81,7 @@ async fn dnsperf(
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
 async fn dnsperf_loses_nothing() {
+    let _ports = PORTS.lock().await;
     let (one, two) = (Knot::start(&records()).await, Knot::start(&records()).await);
     let sidecar = Sidecar::ready(&config(&[one.address, two.address], "", "")).await;
     let used = sidecar.process.cpu();
@@ -95,6 +97,7 @@ async fn dnsperf_loses_nothing() {
 /// What was on its way to it is lost, and what is sent before its refusal is here.
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
 async fn a_server_that_is_killed_costs_what_was_on_its_way() {
+    let _ports = PORTS.lock().await;
     let (mut one, two) = (Knot::start(&records()).await, Knot::start(&records()).await);
     let sidecar = Sidecar::ready(&config(&[one.address, two.address], "", "")).await;
     let kill = async {

@@ -10,9 +10,14 @@ use std::time::Duration;
 use outrigger_tests::backend::endpoints;
 use outrigger_tests::sidecar::Sidecar;
 use outrigger_tests::{eventually, millis, secs};
+use tokio::sync::Mutex;
 
 /// How long a client waits for an answer that has to come.
 pub const PATIENCE: Duration = secs(5);
+
+/// Held by a test that takes half of all ports, and by those whose servers are started on one that was
+/// free just before.
+pub static PORTS: Mutex<()> = Mutex::const_new(());
 
 /// A backend on a thread of its own that answers each datagram with its port and what came.
 pub struct Echo {
