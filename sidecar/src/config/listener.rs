@@ -15,7 +15,7 @@ pub struct Listener {
     /// Without meaning for UDP, as `max_per_source`.
     pub max_connections: Option<usize>,
     pub max_per_source: Option<u32>,
-    /// From whom each connection or datagram has to begin with a header of the PROXY protocol; `None`:
+    /// From whom each connection has to begin with a header of the PROXY protocol; `None`:
     /// nobody may send one.
     pub proxy_protocol: Option<Vec<IpNet>>,
     /// `None`: in the clear.

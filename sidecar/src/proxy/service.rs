@@ -137,6 +137,8 @@ impl<'w> Services<'w> {
             metrics: Arc::clone(metrics),
             listener: Arc::clone(&listener.metrics),
             udp: Arc::clone(udp),
+            name: Arc::clone(&listener.settings.name),
+            access: listener.access.clone(),
         })
     }
 

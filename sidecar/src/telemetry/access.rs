@@ -40,9 +40,15 @@ pub struct Entry {
     pub backend: Option<Arc<str>>,
     pub ended: SystemTime,
     pub lasted: Duration,
+    pub moved: Moved,
+    pub end: End,
+}
+
+/// Bytes that were passed on.
+#[derive(Debug, Default, Clone, Copy)]
+pub struct Moved {
     pub to_backend: u64,
     pub from_backend: u64,
-    pub end: End,
 }
 
 /// An entry as JSON has it.
@@ -124,8 +130,8 @@ impl Entry {
             client: self.client,
             backend: self.backend.as_deref(),
             duration_seconds: (self.lasted.as_secs_f64() * 1e6).round() / 1e6,
-            bytes_to_backend: self.to_backend,
-            bytes_from_backend: self.from_backend,
+            bytes_to_backend: self.moved.to_backend,
+            bytes_from_backend: self.moved.from_backend,
             end: self.end.name(),
         };
         match format {
@@ -163,8 +169,7 @@ mod tests {
             backend: Some("10.0.0.1:5432".into()),
             ended: SystemTime::UNIX_EPOCH + Duration::from_millis(1_500),
             lasted: Duration::from_micros(1_234_567),
-            to_backend: 10,
-            from_backend: 20,
+            moved: Moved { to_backend: 10, from_backend: 20 },
             end: End::Finished,
         };
         assert_eq!(

@@ -5,6 +5,7 @@ mod certificates;
 mod originated;
 mod passed;
 mod terminated;
+mod written;
 
 use std::process::Output;
 

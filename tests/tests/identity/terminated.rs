@@ -61,7 +61,7 @@ async fn each_name_has_its_certificate_and_backends_hear_of_tls() {
 async fn a_large_body_comes_whole_both_ways() {
     let at = unused_port();
     let file = tempfile::NamedTempFile::new().unwrap();
-    let body: Vec<u8> = (0..20_000_000u32).map(|i| (i * 7 >> 3) as u8).collect();
+    let body: Vec<u8> = (0..20_000_000u32).map(|i| ((i * 7) >> 3) as u8).collect();
     std::fs::write(file.path(), &body).unwrap();
     // nginx is somebody else.
     std::fs::set_permissions(file.path(), Permissions::from_mode(0o644)).unwrap();

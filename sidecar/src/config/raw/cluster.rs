@@ -56,7 +56,7 @@ pub struct Cluster {
     /// How much work the cluster takes at a time. Without these keys there is no bound.
     #[serde(default)]
     pub limits: Limits,
-    /// `tcp` and `udp` listeners: the version of the PROXY protocol by which a backend is told who the
+    /// `tcp` listeners: the version of the PROXY protocol by which a backend is told who the
     /// client is. Its probes tell it that they are of nobody.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub proxy_protocol: Option<ProxyProtocol>,
@@ -83,7 +83,7 @@ fn minute() -> TimeoutText {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum ProxyProtocol {
-    /// A line of text; not for datagrams.
+    /// A line of text.
     V1,
     V2,
 }

@@ -201,8 +201,8 @@ pub struct Listener {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1))]
     pub max_replies: Option<u32>,
-    /// Whether each connection (`udp`: each datagram) begins with a header of the PROXY protocol,
-    /// version 1 or 2, that says who the client is.
+    /// `http` and `tcp`: whether each connection begins with a header of the PROXY protocol, version 1
+    /// or 2, that says who the client is.
     #[serde(default)]
     pub proxy_protocol: bool,
     /// Networks from which such a header is believed; whoever else connects is turned away.

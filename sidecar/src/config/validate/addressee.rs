@@ -4,11 +4,11 @@ use std::sync::Arc;
 
 use super::Judge;
 use crate::config::error::KeyPath;
-use crate::config::{Cluster, Listener, ProxyProtocol, Traffic};
+use crate::config::{Cluster, Listener, Traffic};
 
 impl Judge {
     /// The client of a request cannot be told by a header at the start of a connection, which many
-    /// share; and version 1 has no form for datagrams.
+    /// share; and datagrams are passed on as they are.
     pub(super) fn addressees(
         &mut self,
         listeners: &[Listener],
@@ -23,9 +23,7 @@ impl Judge {
                     (Traffic::Http(_), Some(_)) => {
                         "requests share connections; backends find the client in X-Forwarded-For"
                     }
-                    (Traffic::Udp(_), Some(ProxyProtocol::V1)) => {
-                        "datagrams have only version \"v2\""
-                    }
+                    (Traffic::Udp(_), Some(_)) => "datagrams are passed on as they are",
                     _ => continue,
                 };
                 let path = root.key("clusters").key(name).key("proxy_protocol");

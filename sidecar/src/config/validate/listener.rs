@@ -127,7 +127,8 @@ impl Judge {
     /// What a protocol does not use is refused: it would be taken for effective.
     fn keys_of_protocol(&mut self, raw: &raw::Listener, path: &KeyPath) {
         let (http, tcp, udp) = (Protocol::Http, Protocol::Tcp, Protocol::Udp);
-        let given: [(&str, bool, &[Protocol]); 7] = [
+        let given: [(&str, bool, &[Protocol]); 8] = [
+            ("proxy_protocol", raw.proxy_protocol, &[http, tcp]),
             ("tls", raw.tls.is_some(), &[http, tcp]),
             ("timeouts", raw.timeouts != raw::ListenerTimeouts::default(), &[http]),
             ("routes", !raw.routes.is_empty(), &[http, tcp]),

@@ -9,15 +9,9 @@ use super::way::{Broken, Way};
 use crate::net::dial::{Stream, has_vanished};
 use crate::proxy::cluster::LocalCluster;
 use crate::proxy::timer::Timer;
+use crate::telemetry::access::Moved;
 use crate::telemetry::metrics::{End, Outcome};
 use crate::upstream::Work;
-
-/// What a connection has moved.
-#[derive(Debug, Default, Clone, Copy)]
-pub(super) struct Moved {
-    pub(super) to_backend: u64,
-    pub(super) from_backend: u64,
-}
 
 /// A connection whose backend is connected.
 pub(super) struct Relay<'a> {

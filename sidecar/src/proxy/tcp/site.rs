@@ -7,12 +7,11 @@ use std::time::SystemTime;
 
 use tokio::time::Instant;
 
-use super::relay::Moved;
 use super::route::Routes;
 use super::way::Tools;
 use crate::proxy::cluster::LocalCluster;
 use crate::proxy::timer::Timers;
-use crate::telemetry::access::{AccessLog, Entry};
+use crate::telemetry::access::{AccessLog, Entry, Moved};
 use crate::telemetry::metrics::{End, TransportMetrics};
 
 #[derive(Debug)]
@@ -81,8 +80,7 @@ impl Drop for Record<'_> {
             backend: self.backend.take(),
             ended: SystemTime::now(),
             lasted,
-            to_backend: self.moved.to_backend,
-            from_backend: self.moved.from_backend,
+            moved: self.moved,
             end: self.end,
         });
     }

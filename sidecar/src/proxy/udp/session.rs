@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::UdpSocket;
+use std::sync::Arc;
 use std::task::{Context, Waker};
 
 use rustix::io::Errno;
@@ -42,7 +43,13 @@ pub(super) struct Connected {
 }
 
 impl Session {
-    pub(super) fn new(client: Peer, record: Record, connected: Connected, now: Instant) -> Self {
+    pub(super) fn new(
+        client: Peer,
+        mut record: Record,
+        connected: Connected,
+        now: Instant,
+    ) -> Self {
+        record.backend = Some(Arc::clone(&connected.work.pick.backend.name));
         let upstream = Upstream::Connected(connected);
         Self { client, used: now, record, replies: 0, upstream }
     }
@@ -58,20 +65,27 @@ impl Session {
         if let Upstream::Connected(backend) = &self.upstream {
             match backend.socket.send(datagram) {
                 Err(error) if is_refusal(&error) => self.refused(),
-                sent => return sent.map(drop).map_err(|error| Undelivered::Dropped(why(&error))),
+                sent => {
+                    let sent = sent.map_err(|error| Undelivered::Dropped(why(&error)))?;
+                    self.record.moved.to_backend += sent as u64;
+                    return Ok(());
+                }
             }
         }
         let Upstream::Refused(backend) = self.upstream else { return Ok(()) };
         let other = connect(site, self.client, Some(backend)).map_err(Undelivered::Ended)?;
         other.join(crowd, number).map_err(Undelivered::Ended)?;
         let sent = other.socket.send(datagram);
+        self.record.backend = Some(Arc::clone(&other.work.pick.backend.name));
         self.upstream = Upstream::Connected(other);
-        sent.map(drop).map_err(|error| {
+        let sent = sent.map_err(|error| {
             if is_refusal(&error) {
                 self.refused();
             }
             Undelivered::Dropped(why(&error))
-        })
+        })?;
+        self.record.moved.to_backend += sent as u64;
+        Ok(())
     }
 
     /// Sends what the backend says to the client; the value says why that was the end, if it was.
@@ -83,7 +97,8 @@ impl Session {
             Ok(()) => {
                 backend.answered();
                 for (_, datagram) in batch.iter() {
-                    pass(site, server, &self.client, datagram);
+                    let passed = pass(site, server, &self.client, datagram);
+                    self.record.moved.from_backend += passed;
                     self.replies = self.replies.saturating_add(1);
                     if site.settings.max_replies.is_some_and(|most| self.replies >= most) {
                         return Some(End::Replies);
@@ -170,14 +185,19 @@ impl Connected {
     }
 }
 
-/// Sends a datagram to the client.
-fn pass(site: &Site, server: &Server, client: &Peer, datagram: &[u8]) {
+/// Sends a datagram to the client; the value is how many bytes have gone.
+fn pass(site: &Site, server: &Server, client: &Peer, datagram: &[u8]) -> u64 {
     match server.send(client, datagram) {
         Ok(()) => {
+            let length = datagram.len() as u64;
             site.udp.from_backend.increment(1);
-            site.cluster.metrics().bytes_from_backend.increment(datagram.len() as u64);
+            site.cluster.metrics().bytes_from_backend.increment(length);
+            length
         }
-        Err(error) => site.udp.dropped(why(&error)).increment(1),
+        Err(error) => {
+            site.udp.dropped(why(&error)).increment(1);
+            0
+        }
     }
 }
 

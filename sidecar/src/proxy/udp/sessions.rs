@@ -108,7 +108,7 @@ impl Sessions {
         if connected.is_ok() {
             self.make_room();
         }
-        let mut record = Record::new(&self.site, now);
+        let mut record = Record::new(&self.site, client.address, now);
         let number = self.all.vacant_key();
         let connected = connected.and_then(|connected| {
             connected.join(&self.crowd, number)?;
