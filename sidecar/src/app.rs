@@ -27,7 +27,8 @@ use crate::discovery::{SourceError, Sources};
 use crate::net::Address;
 use crate::net::backoff::Backoff;
 use crate::net::listen::Socket;
-use crate::proxy::worker::{self, Listener};
+use crate::proxy::listener::{Listener, Socket as Bound};
+use crate::proxy::worker;
 use crate::shutdown::{self, Guards, Phase};
 use crate::state::{self, StateError};
 use crate::telemetry::access::AccessLog;
@@ -96,7 +97,7 @@ impl Sidecar {
             .iter()
             .map(|listener| made.bind(listener))
             .collect::<Result<Vec<_>, _>>()?;
-        let named = |(_, listener): &(worker::Socket, Listener)| {
+        let named = |(_, listener): &(Bound, Listener)| {
             (Arc::clone(&listener.settings.name), listener.address.clone())
         };
         let listener_addresses = listeners.iter().map(named).collect();

@@ -9,7 +9,7 @@ use crate::cluster::Cluster;
 use crate::config::{self, Traffic};
 use crate::net::{Address, udp};
 use crate::proxy::door::{Door, PerSource};
-use crate::proxy::worker::{Leads, Listener, Role, Socket};
+use crate::proxy::listener::{Leads, Listener, Role, Socket};
 use crate::telemetry::access::AccessLog;
 use crate::telemetry::metrics::Metrics;
 use crate::tls::Tls;

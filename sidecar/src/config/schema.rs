@@ -169,6 +169,14 @@ fn accepted(rules: &Value) -> String {
     if let Some(options) = rules.get("enum") {
         return quoted(&words(options));
     }
+    if let Some(Value::Array(forms)) = rules.get("oneOf") {
+        // Words, some of them with a description of their own.
+        let words = forms.iter().flat_map(|form| match form.get("const") {
+            Some(word) => word.as_str().into_iter().collect(),
+            None => form.get("enum").map(words).unwrap_or_default(),
+        });
+        return quoted(&words.collect::<Vec<_>>());
+    }
     if let Some(Value::Array(forms)) = rules.get("anyOf") {
         // One, or a list of the same.
         return forms.first().map(|one| accepted(one) + ", or a list of them").unwrap_or_default();

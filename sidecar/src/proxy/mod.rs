@@ -6,6 +6,7 @@
 mod cluster;
 pub mod door;
 pub mod http;
+pub mod listener;
 mod service;
 mod tcp;
 mod timer;

@@ -10,82 +10,21 @@ use std::thread::{self, JoinHandle};
 
 use futures_util::FutureExt;
 use tokio::runtime::{Builder, LocalOptions};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
+use tokio::sync::{OwnedSemaphorePermit, mpsc, watch};
 use tokio::task::spawn_local;
 use tokio::time::MissedTickBehavior;
 
 use super::cluster::LocalCluster;
-use super::door::Door;
+use super::listener::{Listener, Socket};
 use super::service::{Service, Services};
 use super::timer::Timers;
-use crate::cluster::Cluster;
-use crate::config::{self, HttpTraffic, TcpTraffic, UdpTraffic};
-use crate::net::Address;
 use crate::net::dial::{StdStream, Stream};
-use crate::net::listen::{self, Accepted, Acceptor};
-use crate::net::udp;
+use crate::net::listen::{Accepted, Acceptor};
 use crate::shutdown::{Guard, Guards, Phase};
-use crate::telemetry::access::AccessLog;
-use crate::telemetry::metrics::{ListenerMetrics, RouteMetrics, TransportMetrics, UdpMetrics};
 use crate::upstream;
 
 /// Connections on their way from one worker to another.
 const HANDED_OVER: usize = 1024;
-
-/// A listener as all workers see it.
-#[derive(Debug)]
-pub struct Listener {
-    pub settings: config::Listener,
-    /// What its socket is bound to.
-    pub address: Address,
-    pub metrics: Arc<ListenerMetrics>,
-    pub role: Role,
-    pub door: Door,
-    /// `None`: nothing is written down.
-    pub access: Option<Arc<AccessLog>>,
-    /// Bounds the connections that are open.
-    pub permits: Arc<Semaphore>,
-}
-
-/// What is spoken on a listener, and where it goes.
-#[derive(Debug)]
-pub enum Role {
-    Http(HttpTraffic, Leads<RouteMetrics>),
-    Tcp(TcpTraffic, Leads<TransportMetrics>),
-    Udp(UdpTraffic, Leads<TransportMetrics>, Arc<UdpMetrics>),
-}
-
-#[derive(Debug)]
-pub struct Leads<M> {
-    /// For what no route takes.
-    pub nowhere: Arc<M>,
-    /// One for each route of the settings.
-    pub routes: Vec<(Arc<Cluster>, Arc<M>)>,
-}
-
-/// What a listener is bound to.
-#[derive(Debug)]
-pub enum Socket {
-    Connections(listen::Socket),
-    Datagrams(udp::Socket),
-}
-
-impl Socket {
-    pub fn address(&self) -> io::Result<Address> {
-        match self {
-            Self::Connections(socket) => socket.address(),
-            Self::Datagrams(socket) => socket.address().map(Address::Tcp),
-        }
-    }
-
-    /// The same socket once more, for another worker.
-    fn share(&self) -> io::Result<Self> {
-        match self {
-            Self::Connections(socket) => socket.share().map(Self::Connections),
-            Self::Datagrams(socket) => socket.share().map(Self::Datagrams),
-        }
-    }
-}
 
 /// The workers, as each of them sees the others.
 #[derive(Debug)]

@@ -6,7 +6,8 @@ use std::os::unix::fs::PermissionsExt;
 use outrigger_tests::backend::unused_port;
 use outrigger_tests::haproxy::Haproxy;
 use outrigger_tests::sidecar::Sidecar;
-use outrigger_tests::{eventually, secs};
+use outrigger_tests::{eventually, secs, tool};
+use tokio::io::AsyncReadExt;
 
 use super::certificates::Authority;
 use super::curl;
@@ -141,4 +142,28 @@ async fn new_files_are_taken_and_bad_ones_are_not() {
     })
     .await;
     assert_eq!(ask(&sidecar, &old.ca(), "a.example", &[]).await.0, 60);
+}
+
+/// Python's sockets close without a word of TLS, as many clients do.
+#[tokio::test]
+async fn a_client_that_just_closes_has_said_all_it_said() {
+    const CLIENT: &str = "import socket, ssl, sys\n\
+        context = ssl.create_default_context(cafile=sys.argv[2])\n\
+        plain = socket.create_connection(('127.0.0.1', int(sys.argv[1])))\n\
+        secure = context.wrap_socket(plain, server_hostname='a.example')\n\
+        secure.sendall(b'x' * 1000000)\n\
+        secure.close()\n";
+    let server = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let authority = Authority::new();
+    let (cert, key) = authority.sign("a.example");
+    let tls = format!("cert_file = {cert:?}, key_file = {key:?}");
+    let sidecar = Sidecar::ready(&config("tcp", &tls, server.local_addr().unwrap())).await;
+    let mut client = tokio::process::Command::new(tool("python3", "python3"));
+    client.args(["-c", CLIENT, &sidecar.web().port().to_string(), &authority.ca()]);
+    let client = client.kill_on_drop(true).spawn().unwrap();
+    let (mut connection, _) = server.accept().await.unwrap();
+    let mut said = Vec::new();
+    let read = tokio::time::timeout(secs(10), connection.read_to_end(&mut said)).await;
+    assert_eq!(read.expect("it ends").expect("it is not reset"), 1_000_000);
+    drop(client);
 }

@@ -29,9 +29,8 @@ pub(super) async fn connect(
 ) -> Result<Connected, End> {
     let cluster = &destination.cluster;
     let settings = cluster.settings();
-    let timeout = settings.timeouts.connect;
-    let patience =
-        timeout.map(|timeout| timeout * u32::try_from(settings.retry.attempts).unwrap_or(1));
+    let attempts = u32::try_from(settings.retry.attempts).unwrap_or(u32::MAX);
+    let patience = settings.timeouts.connect.map(|timeout| timeout.saturating_mul(attempts));
     let started = Instant::now();
     let mut tried: Vec<u64> = Vec::new();
     let result = loop {

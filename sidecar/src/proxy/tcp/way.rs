@@ -149,7 +149,12 @@ impl Way {
         }
         let mut scratch = tools.scratch.borrow_mut();
         let mut read = ReadBuf::new(&mut scratch);
-        ready!(Pin::new(&mut *from).poll_read(cx, &mut read)).map_err(Broken::From)?;
+        match ready!(Pin::new(&mut *from).poll_read(cx, &mut read)) {
+            // Over TLS, an end that was not announced. Many do that, and what they say has its own
+            // way of telling whether it is whole; to reset the other side could lose the last of it.
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {}
+            read => read.map_err(Broken::From)?,
+        }
         let read = read.filled();
         if read.is_empty() {
             self.ended = true;
