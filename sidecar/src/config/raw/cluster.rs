@@ -85,6 +85,7 @@ fn minute() -> TimeoutText {
 pub enum ProxyProtocol {
     /// A line of text.
     V1,
+    /// Binary, with room for more than addresses.
     V2,
 }
 
