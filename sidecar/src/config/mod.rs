@@ -39,6 +39,7 @@ use ipnet::IpNet;
 
 use crate::balancer::Policy;
 use crate::net::Address;
+use crate::net::proxy_protocol::{self, Addresses, Transport};
 use raw::{LogFormat, LogLevel};
 
 pub use raw::ProxyProtocol;
@@ -171,6 +172,18 @@ pub enum HostPolicy {
     /// The target's name.
     Target,
     Literal(http::HeaderValue),
+}
+
+impl ProxyProtocol {
+    /// What a connection begins with on behalf of these addresses, or of nobody but ourselves.
+    pub fn header(self, addresses: Option<&Addresses>) -> Vec<u8> {
+        let mut header = Vec::new();
+        match self {
+            Self::V1 => proxy_protocol::write_v1(&mut header, addresses),
+            Self::V2 => proxy_protocol::write_v2(&mut header, Transport::Stream, addresses, &[]),
+        }
+        header
+    }
 }
 
 impl HostPolicy {

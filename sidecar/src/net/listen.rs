@@ -112,10 +112,9 @@ impl Acceptor {
     pub async fn accept(&self) -> Accepted {
         loop {
             let accepted = match &self.0 {
-                Kind::Tcp(listener) => listener.accept().await.map(|(stream, peer)| {
-                    // On a socket for both versions of IP a client of the older one looks like this.
-                    let peer = SocketAddr::new(peer.ip().to_canonical(), peer.port());
-                    Accepted { stream: Stream::Tcp(stream), peer: Some(peer) }
+                Kind::Tcp(listener) => listener.accept().await.map(|(stream, peer)| Accepted {
+                    stream: Stream::Tcp(stream),
+                    peer: Some(canonical(peer)),
                 }),
                 Kind::Unix(listener) => listener
                     .accept()
@@ -134,6 +133,12 @@ impl Acceptor {
             }
         }
     }
+}
+
+/// The same place as its family of addresses has it: on a socket for both versions of IP a client of the
+/// older one looks like one of the newer.
+pub fn canonical(address: SocketAddr) -> SocketAddr {
+    SocketAddr::new(address.ip().to_canonical(), address.port())
 }
 
 /// A connection and who opened it.

@@ -69,6 +69,19 @@ impl Ends {
     }
 }
 
+/// What is carried once the socket is ready, which it may turn out not to be after all.
+macro_rules! once_ready {
+    ($socket:ident, $poll:ident($cx:ident), $interest:ident, $carry:expr) => {
+        loop {
+            ready!($socket.$poll($cx))?;
+            match $socket.try_io(Interest::$interest, || $carry) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                moved => break moved?,
+            }
+        }
+    };
+}
+
 impl Pipe {
     pub fn is_empty(&self) -> bool {
         self.held == 0
@@ -79,20 +92,12 @@ impl Pipe {
     pub fn poll_fill(&mut self, from: &Stream, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
         let Some(ends) = &self.ends else { return Poll::Ready(Ok(0)) };
         let moved = match from {
-            Stream::Tcp(socket) => loop {
-                ready!(socket.poll_read_ready(cx))?;
-                let moved = socket.try_io(Interest::READABLE, || carry(socket, &ends.write));
-                if !is_early(&moved) {
-                    break moved?;
-                }
-            },
-            Stream::Unix(socket) => loop {
-                ready!(socket.poll_read_ready(cx))?;
-                let moved = socket.try_io(Interest::READABLE, || carry(socket, &ends.write));
-                if !is_early(&moved) {
-                    break moved?;
-                }
-            },
+            Stream::Tcp(socket) => {
+                once_ready!(socket, poll_read_ready(cx), READABLE, carry(socket, &ends.write))
+            }
+            Stream::Unix(socket) => {
+                once_ready!(socket, poll_read_ready(cx), READABLE, carry(socket, &ends.write))
+            }
             Stream::Tls(_) => return Poll::Ready(Err(io::ErrorKind::Unsupported.into())),
         };
         self.held += moved;
@@ -103,20 +108,12 @@ impl Pipe {
     pub fn poll_drain(&mut self, to: &Stream, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
         let Some(ends) = &self.ends else { return Poll::Ready(Ok(0)) };
         let moved = match to {
-            Stream::Tcp(socket) => loop {
-                ready!(socket.poll_write_ready(cx))?;
-                let moved = socket.try_io(Interest::WRITABLE, || carry(&ends.read, socket));
-                if !is_early(&moved) {
-                    break moved?;
-                }
-            },
-            Stream::Unix(socket) => loop {
-                ready!(socket.poll_write_ready(cx))?;
-                let moved = socket.try_io(Interest::WRITABLE, || carry(&ends.read, socket));
-                if !is_early(&moved) {
-                    break moved?;
-                }
-            },
+            Stream::Tcp(socket) => {
+                once_ready!(socket, poll_write_ready(cx), WRITABLE, carry(&ends.read, socket))
+            }
+            Stream::Unix(socket) => {
+                once_ready!(socket, poll_write_ready(cx), WRITABLE, carry(&ends.read, socket))
+            }
             Stream::Tls(_) => return Poll::Ready(Err(io::ErrorKind::Unsupported.into())),
         };
         if moved == 0 {
@@ -141,9 +138,4 @@ impl Drop for Pipe {
 fn carry(from: impl AsFd, to: impl AsFd) -> io::Result<usize> {
     let flags = SpliceFlags::MOVE | SpliceFlags::NONBLOCK;
     Ok(splice(from, None, to, None, SIZE, flags)?)
-}
-
-/// Whether the socket was not ready after all.
-fn is_early(moved: &io::Result<usize>) -> bool {
-    moved.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock)
 }

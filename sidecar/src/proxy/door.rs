@@ -12,7 +12,7 @@ use tokio::io::AsyncReadExt;
 use tokio::time::timeout;
 
 use crate::net::dial::Stream;
-use crate::net::listen::Accepted;
+use crate::net::listen::{Accepted, canonical};
 use crate::net::proxy_protocol::{self, Header, Malformed, Transport};
 use crate::net::tls::hello::Hello;
 use crate::net::tls::server::Server;
@@ -111,10 +111,6 @@ impl Door {
             _ => Ok(None),
         }
     }
-}
-
-fn canonical(address: SocketAddr) -> SocketAddr {
-    SocketAddr::new(address.ip().to_canonical(), address.port())
 }
 
 /// Reads the header and not a byte more: what follows belongs to others. So the bytes that have come

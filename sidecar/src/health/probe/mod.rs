@@ -17,10 +17,9 @@ use std::time::Duration;
 use ::http::HeaderValue;
 
 use crate::cluster::Endpoint;
-use crate::config::{self, Health, Probe, ProxyProtocol};
+use crate::config::{self, Health, Probe};
 use crate::net::Address;
 use crate::net::dial::{self, Opening, Patience};
-use crate::net::proxy_protocol::{self, Transport};
 use crate::net::tls::client::Client;
 
 const AGENT: HeaderValue =
@@ -37,7 +36,8 @@ pub async fn run(
     let endpoint = probed(endpoint, health.port)?;
     let own = endpoint.host();
     let name = cluster.host.of(&own).to_str().unwrap_or_default();
-    let header = nobody(cluster.proxy_protocol);
+    // A probe is of nobody but ourselves.
+    let header = cluster.proxy_protocol.map(|version| version.header(None)).unwrap_or_default();
     let opening = Opening {
         // The probe as a whole has a limit.
         timeout: None,
@@ -63,19 +63,6 @@ pub async fn run(
 struct At<'a> {
     address: &'a Address,
     opening: Opening<'a>,
-}
-
-/// What tells a backend that nobody but ourselves connects.
-fn nobody(version: Option<ProxyProtocol>) -> Vec<u8> {
-    let mut header = Vec::new();
-    match version {
-        Some(ProxyProtocol::V1) => proxy_protocol::write_v1(&mut header, None),
-        Some(ProxyProtocol::V2) => {
-            proxy_protocol::write_v2(&mut header, Transport::Stream, None, &[]);
-        }
-        None => {}
-    }
-    header
 }
 
 /// The endpoint at the port that is asked.

@@ -15,8 +15,8 @@ use crate::upstream::Work;
 
 /// A connection whose backend is connected.
 pub(super) struct Relay<'a> {
-    pub(super) app: Stream,
-    pub(super) backend: &'a mut Stream,
+    app: Stream,
+    backend: &'a mut Stream,
     there: Way,
     back: Way,
     cluster: &'a LocalCluster,

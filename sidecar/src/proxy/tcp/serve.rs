@@ -8,7 +8,7 @@ use super::relay::Relay;
 use super::site::{Record, Site};
 use crate::config::ProxyProtocol;
 use crate::net::dial::Stream;
-use crate::net::proxy_protocol::{self, Addresses, Transport};
+use crate::net::proxy_protocol::Addresses;
 use crate::net::tls::hello::{self, Hello, NoHello};
 use crate::proxy::door::Arrival;
 use crate::telemetry::metrics::End;
@@ -32,10 +32,8 @@ pub(in crate::proxy) async fn serve(arrival: Arrival, site: &Site) {
     record.routed(destination);
     let cluster = &*destination.cluster;
     let key = cluster.client_key(client.map(|client| client.ip()));
-    let header = match cluster.settings().proxy_protocol {
-        Some(version) => header(version, client, asked.or_else(|| app.local_addr())),
-        None => Vec::new(),
-    };
+    let asked = || asked.or_else(|| app.local_addr());
+    let header = header(cluster.settings().proxy_protocol, client, asked);
     match connect(destination, key, &header).await {
         Ok((mut work, mut connection)) => {
             let backend = &mut connection.wire.stream;
@@ -66,21 +64,14 @@ async fn greet(
     }
 }
 
-/// What tells a backend who the client is.
+/// What tells a backend who the client is, where it is to be told.
 fn header(
-    version: ProxyProtocol,
+    version: Option<ProxyProtocol>,
     client: Option<SocketAddr>,
-    destination: Option<SocketAddr>,
+    destination: impl FnOnce() -> Option<SocketAddr>,
 ) -> Vec<u8> {
-    let addresses = client.zip(destination);
+    let Some(version) = version else { return Vec::new() };
+    let addresses = client.zip(destination());
     let addresses = addresses.map(|(source, destination)| Addresses { source, destination });
-    let mut header = Vec::new();
-    match version {
-        ProxyProtocol::V1 => proxy_protocol::write_v1(&mut header, addresses.as_ref()),
-        ProxyProtocol::V2 => {
-            let transport = Transport::Stream;
-            proxy_protocol::write_v2(&mut header, transport, addresses.as_ref(), &[]);
-        }
-    }
-    header
+    version.header(addresses.as_ref())
 }
