@@ -6,7 +6,7 @@ use std::time::SystemTime;
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
-use crate::cluster::{Cluster, Entry, Leaving, ProbeReport, State, WEIGHT_ONE};
+use crate::cluster::{Cluster, Entry, Given, Leaving, Override, ProbeReport, State, WEIGHT_ONE};
 
 #[derive(Debug, Serialize, Deserialize)]
 pub struct ClustersView {
@@ -59,15 +59,22 @@ pub struct BackendView {
 /// An override that holds until it is taken back.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct OrderView {
-    /// `admin`: it came over this API; `fleet`: it is for all sidecars, from Consul.
+    /// `admin`: it came over this API; `fleet`: it is for all sidecars, from Consul; else what the app
+    /// calls itself.
     pub owner: String,
-    /// `drain` or `weight`.
+    /// `drain`, `weight` or `factor`.
     pub kind: String,
     /// Of a `weight`.
     #[serde(default)]
     pub weight: Option<u16>,
-    /// RFC 3339; null: it ends when it is taken back, or with the process.
+    /// Of a `factor`: what the weight is multiplied by.
+    #[serde(default)]
+    pub factor: Option<f64>,
+    /// RFC 3339; null: it ends with its lease, when it is taken back, or with the process.
     pub expires_at: Option<String>,
+    /// Whether it ends with a lease.
+    #[serde(default)]
+    pub leased: bool,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -172,23 +179,43 @@ fn reason(entry: &Entry, last_probe: Option<&ProbeReport>) -> String {
 
 impl OrderView {
     fn all(entry: &Entry) -> Vec<Self> {
-        let drain = |owner| Self::new(owner, "drain", None, None);
-        let ordered = entry.leaving.is_some_and(|leaving| leaving.ordered);
-        let for_fleet = entry.leaving.is_some_and(|leaving| leaving.fleet);
-        let weights = entry.ordered;
-        let orders = [
-            ordered.then(|| drain("admin")),
-            for_fleet.then(|| drain("fleet")),
-            weights.own.map(|(weight, until)| Self::new("admin", "weight", Some(weight), until)),
-            weights.fleet.map(|weight| Self::new("fleet", "weight", Some(weight), None)),
+        let fleet_drains = entry.leaving.is_some_and(|leaving| leaving.fleet);
+        let fleet = [
+            fleet_drains.then(|| Self::new("fleet", Kind::Drain)),
+            entry.ordered.fleet.map(|weight| Self::new("fleet", Kind::Weight(weight))),
         ];
-        orders.into_iter().flatten().collect()
+        entry.ordered.own().iter().map(Self::of).chain(fleet.into_iter().flatten()).collect()
     }
 
-    fn new(owner: &str, kind: &str, weight: Option<u16>, until: Option<Instant>) -> Self {
-        let expires_at = until.map(|until| rfc3339(wall(until)));
-        Self { owner: owner.into(), kind: kind.into(), weight, expires_at }
+    fn of(given: &Given) -> Self {
+        let kind = match given.what {
+            Override::Weight(weight) => Kind::Weight(weight),
+            Override::Factor(factor) => Kind::Factor(f64::from(factor) / f64::from(WEIGHT_ONE)),
+            Override::Drain(_) => Kind::Drain,
+        };
+        Self {
+            expires_at: given.until.map(|until| rfc3339(wall(until))),
+            leased: given.owner.lease.is_some(),
+            ..Self::new(&given.owner.name, kind)
+        }
     }
+
+    fn new(owner: &str, kind: Kind) -> Self {
+        let (kind, weight, factor) = match kind {
+            Kind::Drain => ("drain", None, None),
+            Kind::Weight(weight) => ("weight", Some(weight), None),
+            Kind::Factor(factor) => ("factor", None, Some(factor)),
+        };
+        let (owner, kind) = (owner.into(), kind.into());
+        Self { owner, kind, weight, factor, expires_at: None, leased: false }
+    }
+}
+
+/// What an order changes, as it is shown.
+enum Kind {
+    Drain,
+    Weight(u16),
+    Factor(f64),
 }
 
 impl DrainView {

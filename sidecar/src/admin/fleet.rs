@@ -20,6 +20,7 @@ pub(super) async fn carry_out(
     cluster: &Arc<Cluster>,
     backend: &str,
     what: What,
+    ttl: Option<Duration>,
 ) -> Result<Arc<str>, Refused> {
     let Some(fleet) = &admin.fleet else {
         let message = "there is nowhere to write orders for the fleet: \
@@ -31,12 +32,13 @@ pub(super) async fn carry_out(
     let name = Arc::clone(&entry.backend.name);
     let change = match what {
         What::Drain { timeout } => FleetChange::Drain(FleetDrain { timeout }),
-        What::Resume => FleetChange::Resume,
-        What::Weight { weight, ttl: None } => FleetChange::Weight(weight),
-        What::Weight { ttl: Some(_), .. } => {
-            return Err(invalid("ttl: an order for the fleet has none".into()));
+        _ if ttl.is_some() => return Err(invalid("ttl: an order for the fleet has none".into())),
+        What::Resume { all: false } => FleetChange::Resume,
+        What::Weight { weight } => FleetChange::Weight(weight),
+        What::ResetWeight { all: false } => FleetChange::ResetWeight,
+        What::Factor { .. } | What::Resume { all: true } | What::ResetWeight { all: true } => {
+            return Err(invalid("an order for the fleet has one owner, and no factor".into()));
         }
-        What::ResetWeight => FleetChange::ResetWeight,
     };
     let (reply, written) = oneshot::channel();
     let (cluster_name, backend) = (cluster.name().to_owned(), name.to_string());

@@ -53,6 +53,8 @@ pub struct DrainBody {
 pub struct ResumeBody {
     /// Whether the order for the fleet is taken back, and not the one to this sidecar.
     pub fleet: bool,
+    /// Whether the orders of apps are taken back, too.
+    pub all: bool,
 }
 
 /// The body of a weight.
@@ -66,6 +68,8 @@ pub struct WeightBody {
     pub ttl: Option<DurationText>,
     /// Whether all sidecars are to obey, and not this one alone.
     pub fleet: bool,
+    /// Without a weight: whether the orders of apps are taken back, too.
+    pub all: bool,
 }
 
 /// The answer: the backend as it is now.
@@ -79,6 +83,7 @@ pub struct OrderedView {
 #[derive(Debug)]
 struct Wish {
     what: What,
+    ttl: Option<Duration>,
     fleet: bool,
 }
 
@@ -120,10 +125,10 @@ impl OrderPath {
                 format!("no cluster is called {:?}; there are: {}", self.cluster, known.join(", "));
             return Err(Refused(StatusCode::NOT_FOUND, "not_found", message));
         };
-        let Wish { what, fleet } = self.verb.understand(&read(body).await?)?;
+        let Wish { what, ttl, fleet } = self.verb.understand(&read(body).await?)?;
         let name = match fleet {
-            true => fleet::carry_out(admin, cluster, &self.backend, what).await?,
-            false => carry_out(cluster, self.backend, what).await?,
+            true => fleet::carry_out(admin, cluster, &self.backend, what, ttl).await?,
+            false => carry_out(cluster, self.backend, what, ttl).await?,
         };
         let snapshot = cluster.snapshot();
         let entry = snapshot.entries.iter().find(|entry| entry.backend.name == name);
@@ -135,25 +140,33 @@ impl OrderPath {
 
 impl Verb {
     fn understand(self, body: &[u8]) -> Result<Wish, Refused> {
-        let (what, fleet) = match self {
+        let (what, ttl, fleet) = match self {
             Self::Drain => {
                 let body: DrainBody = parse(body)?;
-                (What::Drain { timeout: duration("timeout", body.timeout)? }, body.fleet)
+                let timeout = duration("timeout", body.timeout)?;
+                (What::Drain { timeout }, None, body.fleet)
             }
             Self::Weight => {
                 let body: WeightBody = parse(body)?;
-                let what = match (body.weight, duration("ttl", body.ttl)?) {
-                    (Some(weight), ttl) => What::Weight { weight, ttl },
-                    (None, None) => What::ResetWeight,
-                    (None, Some(_)) => {
+                let ttl = duration("ttl", body.ttl)?;
+                let what = match body.weight {
+                    Some(_) if body.all => {
+                        return Err(invalid("all: it takes back, and gives no weight".into()));
+                    }
+                    Some(weight) => What::Weight { weight },
+                    None if ttl.is_some() => {
                         return Err(invalid("ttl: there is no weight beside it".into()));
                     }
+                    None => What::ResetWeight { all: body.all },
                 };
-                (what, body.fleet)
+                (what, ttl, body.fleet)
             }
-            Self::Resume => (What::Resume, parse::<ResumeBody>(body)?.fleet),
+            Self::Resume => {
+                let body: ResumeBody = parse(body)?;
+                (What::Resume { all: body.all }, None, body.fleet)
+            }
         };
-        Ok(Wish { what, fleet })
+        Ok(Wish { what, ttl, fleet })
     }
 }
 
@@ -191,8 +204,10 @@ async fn carry_out(
     cluster: &Arc<Cluster>,
     backend: String,
     what: What,
+    ttl: Option<Duration>,
 ) -> Result<Arc<str>, Refused> {
     let (order, outcome) = Order::new(backend, what);
+    let order = order.lasting(ttl);
     let stopping =
         || Refused(StatusCode::SERVICE_UNAVAILABLE, "unavailable", "it is stopping".into());
     cluster.events().send(Event::Order(order)).await.map_err(|_| stopping())?;
@@ -204,6 +219,7 @@ pub(super) fn no_such_backend(cluster: &Cluster, error: &OrderError) -> Refused 
     let (status, code) = match error {
         OrderError::Unknown(_) => (StatusCode::NOT_FOUND, "not_found"),
         OrderError::Ambiguous(..) => (StatusCode::CONFLICT, "ambiguous"),
+        OrderError::TooMany(_) => (StatusCode::TOO_MANY_REQUESTS, "too_many"),
     };
     Refused(status, code, format!("cluster `{}`: {error}", cluster.name()))
 }
@@ -246,12 +262,16 @@ mod tests {
     }
     #[test]
     fn weights_are_numbers_and_none_is_a_reset() {
-        let weight = |body: &str| Verb::Weight.understand(body.as_bytes()).map(|wish| wish.what);
-        assert!(matches!(
-            weight("{\"weight\": 65535, \"ttl\": \"10m\"}"),
-            Ok(What::Weight { weight: 65535, ttl }) if ttl == Some(Duration::from_secs(600))
-        ));
-        assert!(matches!(weight("{\"weight\": null}"), Ok(What::ResetWeight)));
+        let weight =
+            |body: &str| Verb::Weight.understand(body.as_bytes()).map(|wish| (wish.what, wish.ttl));
+        let ten_minutes = Some(Duration::from_secs(600));
+        assert_eq!(
+            weight("{\"weight\": 65535, \"ttl\": \"10m\"}").unwrap(),
+            (What::Weight { weight: 65535 }, ten_minutes)
+        );
+        let reset = weight("{\"weight\": null, \"all\": true}").unwrap();
+        assert_eq!(reset, (What::ResetWeight { all: true }, None));
+        assert!(weight("{\"weight\": 1, \"all\": true}").is_err());
         for body in ["{\"weight\": 65536}", "{\"weight\": -1}", "{\"ttl\": \"1m\"}"] {
             assert_eq!(weight(body).unwrap_err().0, 400, "{body}");
         }

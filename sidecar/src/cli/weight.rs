@@ -21,6 +21,9 @@ pub(super) struct Weight {
     /// Order it of all sidecars, through Consul
     #[arg(long, conflicts_with = "ttl")]
     fleet: bool,
+    /// With `reset`: take back the orders of apps, too
+    #[arg(long, conflicts_with_all = ["fleet", "ttl"])]
+    all: bool,
     #[command(flatten)]
     admin: AdminArg,
 }
@@ -44,7 +47,8 @@ impl Weight {
             Wanted::Weight(weight) => Some(weight),
             Wanted::Reset => None,
         };
-        let body = WeightBody { weight, ttl: self.ttl.clone(), fleet: self.fleet };
+        let (ttl, fleet, all) = (self.ttl.clone(), self.fleet, self.all);
+        let body = WeightBody { weight, ttl, fleet, all };
         let ordered: OrderedView = self.admin.post(&self.of.path("weight"), &body)?;
         let OrderedView { cluster, backend } = ordered;
         print(&format!("{} of {cluster} has weight {}\n", backend.name, backend.weight.effective))

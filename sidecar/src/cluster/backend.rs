@@ -227,6 +227,29 @@ impl Backend {
         }
     }
 
+    /// The app says what it has seen of this backend itself, `count` times: it counts like what goes
+    /// through here. `took`: how long an answer took, or a failure.
+    pub fn report(&self, outcome: Outcome, took: Option<Duration>, count: u32, now: Instant) {
+        let answered = matches!(outcome, Outcome::Success | Outcome::Http5xx | Outcome::GrpcError);
+        if answered {
+            self.measurements.load.answered_elsewhere(count);
+        }
+        for _ in 0..count {
+            self.measurements.outcomes.count(self.id, outcome, answered);
+        }
+        if let Some(counter) = self.metrics().outcome(outcome) {
+            counter.increment(count.into());
+        }
+        match took {
+            Some(took) if outcome.is_failure() => self.observe(took.max(PENALTY), now),
+            Some(took) if answered => {
+                self.observe(took, now);
+                self.measurements.usual.observe(took, self.millis(now));
+            }
+            _ => {}
+        }
+    }
+
     fn observe(&self, sample: Duration, now: Instant) {
         self.measurements.ewma.observe(sample, self.millis(now));
     }

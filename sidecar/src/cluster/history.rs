@@ -25,7 +25,7 @@ pub struct Happened {
 }
 
 /// The kinds of changes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Kind {
     Joined,
     /// Discovery dropped it.
@@ -43,6 +43,9 @@ pub enum Kind {
     Drained,
     Resumed,
     Weight,
+    /// Keys were bound to it, or no longer are.
+    Pinned,
+    Unpinned,
     /// A source of discovery cannot be asked.
     Failed,
     /// It can be asked again.
@@ -69,6 +72,8 @@ impl Kind {
             Self::Drained => "drained",
             Self::Resumed => "resumed",
             Self::Weight => "weight",
+            Self::Pinned => "pinned",
+            Self::Unpinned => "unpinned",
             Self::Failed => "discovery_failed",
             Self::Answered => "discovery_answered",
             Self::Source => "source",

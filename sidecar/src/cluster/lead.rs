@@ -1,13 +1,18 @@
 //! Where the key of a request leads.
 
+use tokio::time::Instant;
+
 use super::pick::Wish;
 use super::{Cluster, Entry, Snapshot};
 use crate::balancer::{Bound, hash};
+use crate::config::AffinityKey;
 
 /// What keeps a client at a backend.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Key {
     None,
+    /// The id of the backend that the app has bound it to.
+    Pinned(u64),
     /// The name that a cookie has for the backend.
     Tag(u64),
     /// The hash of a key that leads to the backend it was given first.
@@ -43,6 +48,7 @@ impl Lead {
         let place = match wish.key {
             Key::None => return Self::Nowhere,
             Key::Hashed(hash) => return Self::hashed(cluster, snapshot, hash, wish),
+            Key::Pinned(id) => snapshot.find(id),
             Key::Tag(tag) => snapshot.find_tag(tag),
             Key::Learned(hash) => {
                 let lesson = cluster.learned.as_ref().and_then(|all| all.get(hash, wish.now));
@@ -81,6 +87,45 @@ impl Lead {
             (Some(member), Some(place)) if member == first => Self::Home(place),
             (_, next) => Self::Away { home: Some(keyed.ids[first]), next },
         }
+    }
+}
+
+/// Where a key would go now, and what leads it there.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Whereabouts {
+    pub reason: Reason,
+    /// The place of the backend in the snapshot; `None`: the policy decides, or nobody may be used.
+    pub place: Option<usize>,
+}
+
+/// What leads a key to a backend.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reason {
+    Pin,
+    Learned,
+    Hash,
+    /// Nothing does.
+    Policy,
+}
+
+impl Cluster {
+    /// Where this key would go, should a request or a connection bring it now.
+    pub fn whereabouts(&self, snapshot: &Snapshot, key: &[u8], now: Instant) -> Whereabouts {
+        let (key, reason) = match (self.pins.backend(key), &self.settings.affinity.key) {
+            (Some(id), _) => (Key::Pinned(id), Reason::Pin),
+            (None, AffinityKey::Header { learned: true }) => (Key::learned(key), Reason::Learned),
+            (None, AffinityKey::Header { learned: false }) => (Key::hashed(key), Reason::Hash),
+            (None, _) => (Key::None, Reason::Policy),
+        };
+        let wish = Wish { key, tried: &[], replayable: false, now };
+        let place = match Lead::of(self, snapshot, &wish) {
+            Lead::Home(place) => Some(place),
+            Lead::Away { next, .. } if !self.settings.affinity.strict => next,
+            Lead::Away { .. } | Lead::Nowhere => None,
+        };
+        // A key that was never learned, or whose backend may not be used, is in the policy's hands.
+        let reason = if place.is_some() { reason } else { Reason::Policy };
+        Whereabouts { reason, place }
     }
 }
 

@@ -46,6 +46,11 @@ impl Load {
         self.0.fetch_add(ANSWERED - waiting, Ordering::Relaxed);
     }
 
+    /// So many were answered that nobody has counted in flight.
+    pub(super) fn answered_elsewhere(&self, count: u32) {
+        self.0.fetch_add(ANSWERED.wrapping_mul(count.into()), Ordering::Relaxed);
+    }
+
     /// `waiting`: that an answer is still waited for.
     pub(super) fn end(&self, waiting: bool) {
         let waiting = if waiting { WAITING } else { 0 };

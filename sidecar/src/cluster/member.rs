@@ -6,8 +6,9 @@ use tokio::time::Instant;
 
 use super::backend::{Backend, ProbeReport};
 use super::drain::{Cause, Cut, Drains, Ended};
-use super::endpoint::{Endpoint, Reported, WEIGHT_ONE};
+use super::endpoint::{Endpoint, Reported};
 use super::fleet::FleetOrder;
+use super::ordered::Ordered;
 use super::outlier::Record;
 use super::slow_start;
 use super::snapshot::{Entry, Verdict};
@@ -31,7 +32,8 @@ pub(super) struct Member {
     pub(super) drains: Drains,
     /// Since when its share grows; `None`: it has all of it.
     pub(super) growing_since: Option<Instant>,
-    pub(super) weights: Weights,
+    /// What is ordered of it.
+    pub(super) ordered: Ordered,
     /// What is ordered of it for the whole fleet.
     pub(super) fleet: FleetOrder,
 }
@@ -52,24 +54,6 @@ pub(super) enum Maintenance {
     Over(Ended),
 }
 
-/// Weights that are ordered instead of the one that discovery gives.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Weights {
-    /// Of this sidecar, and until when; `None`: until it is taken back.
-    pub own: Option<(u16, Option<Instant>)>,
-    /// Of the whole fleet.
-    pub fleet: Option<u16>,
-}
-
-impl Weights {
-    /// In 256ths: orders to this sidecar come before those for the fleet, and those before
-    /// `discovered`.
-    pub(super) fn assigned(self, discovered: u32) -> u32 {
-        let ordered = self.own.map(|(weight, _)| weight).or(self.fleet);
-        ordered.map_or(discovered, |weight| u32::from(weight) * WEIGHT_ONE)
-    }
-}
-
 impl Member {
     pub(super) fn new(backend: Arc<Backend>, now: Instant) -> Self {
         Self {
@@ -83,7 +67,7 @@ impl Member {
             stall: Stall::new(now),
             drains: Drains::default(),
             growing_since: None,
-            weights: Weights::default(),
+            ordered: Ordered::default(),
             fleet: FleetOrder::default(),
         }
     }
@@ -176,6 +160,17 @@ impl Member {
         self.drains.begin(cause, how, deadline);
     }
 
+    /// Drains it, or no longer, as the orders for this sidecar say.
+    pub(super) fn follow_drains(&mut self) -> Option<Ended> {
+        match self.ordered.drain_deadline() {
+            Some(deadline) => {
+                self.leave(Cause::Order, OnLeaving::Drain, deadline);
+                None
+            }
+            None => self.drains.end(Cause::Order),
+        }
+    }
+
     /// Takes in a probe; true when it changes the verdict.
     pub(super) fn probed(&mut self, report: &ProbeReport, health: &Health, now: Instant) -> bool {
         let passed = report.result.is_ok();
@@ -218,7 +213,7 @@ impl Member {
 
     pub(super) fn entry(&self, settings: &config::Cluster, now: Instant) -> Entry {
         let leaving = self.drains.leaving(settings.drain.keep_affinity, now);
-        let assigned = self.weights.assigned(self.backend.endpoint.weight);
+        let assigned = self.ordered.assigned(self.backend.endpoint.weight);
         let weight = match (self.growing_since, settings.slow_start) {
             (Some(since), Some(window)) => slow_start::weight(assigned, since, window, now),
             _ => assigned,
@@ -232,7 +227,7 @@ impl Member {
             cut: leaving.map_or_else(|| self.cut_while_unhealthy(&settings.drain), |l| l.cut),
             leaving,
             suspect_until: self.suspicion.as_ref().map(|suspicion| suspicion.until),
-            ordered: self.weights,
+            ordered: self.ordered.clone(),
             assigned,
             weight,
         }

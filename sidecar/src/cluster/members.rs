@@ -71,6 +71,11 @@ impl Members {
         self.present.values_mut()
     }
 
+    /// Those who are away and may come back.
+    pub(super) fn departed_mut(&mut self) -> impl Iterator<Item = &mut Member> {
+        self.departed.values_mut().map(|(member, _)| member)
+    }
+
     pub(super) fn get_mut(&mut self, id: u64) -> Option<&mut Member> {
         self.present.get_mut(self.places.get(&id)?)
     }

@@ -23,8 +23,10 @@ mod load;
 mod member;
 mod members;
 mod order;
+mod ordered;
 mod outcomes;
 mod outlier;
+mod owner;
 mod pick;
 mod slow_start;
 mod snapshot;
@@ -47,16 +49,17 @@ pub use drain::{Cut, Leaving};
 pub use endpoint::{Endpoint, MAX_ENDPOINTS, Reported, WEIGHT_ONE};
 pub use fleet::{FleetChange, FleetDrain, FleetOrder, FleetOrders, FleetWrite};
 pub use history::{Happened, History};
-pub use lead::Key;
+pub use lead::{Key, Reason, Whereabouts};
 pub use limits::{Gate, Waiting};
-pub use member::Weights;
 pub use order::{Carried, Order, OrderError, What};
+pub use ordered::{Given, Ordered, Override};
 pub use outlier::Ejection;
+pub use owner::Owner;
 pub use pick::{NoPick, Pick, Picker, Wish};
 pub use snapshot::{Entry, Snapshot, State, Verdict};
-pub use task::{ClusterTask, Event};
+pub use task::{ClusterTask, Event, Pinning, Unpinning};
 
-use affinity::{Keyring, Learned};
+use affinity::{Keyring, Learned, Pins};
 use backend::Shared;
 use outcomes::Alarm;
 
@@ -80,6 +83,8 @@ pub struct Cluster {
     pub gate: Option<Arc<Gate>>,
     /// `None`: no key is learned.
     pub learned: Option<Learned>,
+    /// What apps have bound to backends themselves.
+    pub pins: Pins,
     /// Signs and verifies cookies; `None` where there are none.
     pub keyring: Option<Arc<Keyring>>,
     /// Speaks TLS to backends; `None`: they are spoken to in the clear.
@@ -109,6 +114,7 @@ impl Cluster {
             budget: Budget::new(&settings.retry),
             gate: settings.limits.any().then(|| Arc::new(Gate::new(&settings.limits))),
             learned: affinity.learns().then(|| Learned::new(affinity.ttl.unwrap_or(LEARNED))),
+            pins: Pins::default(),
             keyring: keyring.filter(|_| matches!(affinity.key, AffinityKey::Cookie(_))),
             tls,
             snapshot: ArcSwap::from_pointee(Snapshot::default()),

@@ -50,7 +50,7 @@ impl Outcomes {
                 let in_a_row = self.connect_streak.fetch_add(1, Ordering::Relaxed) + 1;
                 self.fail(id, answered, in_a_row);
             }
-            Outcome::Reset | Outcome::Timeout | Outcome::Http5xx => {
+            Outcome::Reset | Outcome::Timeout | Outcome::Http5xx | Outcome::GrpcError => {
                 clear(&self.connect_streak);
                 self.fail(id, answered, 0);
             }

@@ -9,8 +9,8 @@ use super::backend::{self, Backend};
 use super::candidates::Candidates;
 use super::drain::{Cut, Leaving};
 use super::keyed::Keyed;
-use super::member::Weights;
 use super::order::OrderError;
+use super::ordered::Ordered;
 use super::outlier::Ejection;
 
 /// Published whole by the cluster's task; what a reader holds never changes under it.
@@ -52,8 +52,7 @@ pub struct Entry {
     pub cut: Cut,
     /// Discovery has dropped it together with too many others, and is believed from then on.
     pub suspect_until: Option<Instant>,
-    /// What its weight is by order.
-    pub ordered: Weights,
+    pub ordered: Ordered,
     /// The weight that it is to have, in 256ths.
     pub assigned: u32,
     /// The weight that it has now, which may still grow to that.

@@ -6,6 +6,7 @@
 
 mod discovery;
 mod orders;
+mod pins;
 mod sweep;
 
 use std::sync::Arc;
@@ -32,6 +33,8 @@ use super::{Cluster, EVENTS};
 use crate::config;
 use crate::telemetry::metrics::EjectionReason;
 use discovery::Used;
+use pins::Pinned;
+pub use pins::{Pinning, Unpinning};
 
 /// Snapshots follow each other no faster than this; what happens in between is folded together.
 const PUBLISH_EVERY: Duration = Duration::from_millis(10);
@@ -45,15 +48,32 @@ pub enum Event {
     /// A source answered.
     Discovered(Answer),
     /// A source, by its place in the configuration, failed.
-    DiscoveryFailed { source: usize, at: SystemTime, error: String },
+    DiscoveryFailed {
+        source: usize,
+        at: SystemTime,
+        error: String,
+    },
     /// A probe of the backend with this id ended.
-    Probed { id: u64, report: ProbeReport },
+    Probed {
+        id: u64,
+        report: ProbeReport,
+    },
     /// Traffic has met too many failures in a row at the backend with this id.
-    Suspect { id: u64 },
+    Suspect {
+        id: u64,
+    },
     /// The request that was to show whether an ejected backend has recovered has shown it.
-    Trial { id: u64, passed: bool },
+    Trial {
+        id: u64,
+        passed: bool,
+    },
     /// An operator wants something.
     Order(Order),
+    /// A lease has ended, and with it every order that names it.
+    LeaseEnded(u64),
+    /// An app binds a key to a backend, or takes that back.
+    Pin(Pinning),
+    Unpin(Unpinning),
     /// These are all orders for the fleet that concern this cluster.
     Fleet(FleetOrders),
     /// A table for hashed keys is ready.
@@ -79,6 +99,7 @@ pub struct ClusterTask {
     stale_since: Option<SystemTime>,
     from_memory: bool,
     fleet: FleetOrders,
+    pinned: Pinned,
     /// When backends that were never probed are used for want of others.
     pending_until: Instant,
     /// Whether the published snapshot is out of date.
@@ -113,6 +134,7 @@ impl ClusterTask {
             stale_since: None,
             from_memory: false,
             fleet: FleetOrders::default(),
+            pinned: Pinned::default(),
             pending_until,
             changed: false,
             published: None,
@@ -155,6 +177,9 @@ impl ClusterTask {
             Event::Suspect { id } => self.suspect(id, now),
             Event::Trial { id, passed } => self.tried(id, passed, now),
             Event::Order(order) => self.order(order, now),
+            Event::LeaseEnded(lease) => self.lease_ended(lease),
+            Event::Pin(pinning) => self.pin(pinning, now),
+            Event::Unpin(unpinning) => self.unpin(unpinning),
             Event::Fleet(orders) => self.fleet(orders, now),
             Event::Built(keyed) => {
                 self.tables.built(keyed);

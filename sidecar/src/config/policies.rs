@@ -52,6 +52,8 @@ pub enum OnLeaving {
 #[derive(Debug, Clone)]
 pub struct Affinity {
     pub key: AffinityKey,
+    /// The field, in lower case, with the key that is hashed or learned, or that an app has pinned.
+    pub header: String,
     /// `None`: a cookie for the session of the browser, or for as long as the sidecar remembers.
     pub ttl: Option<Duration>,
     pub strict: bool,
@@ -65,9 +67,8 @@ pub enum AffinityKey {
     None,
     /// A cookie of this name, which says which backend it is.
     Cookie(String),
-    /// The value of the field of this name, in lower case.
+    /// What [`Affinity::header`] carries.
     Header {
-        name: String,
         learned: bool,
     },
     SourceIp {
@@ -80,7 +81,7 @@ impl Affinity {
     pub fn hashes(&self) -> bool {
         matches!(
             self.key,
-            AffinityKey::Header { learned: false, .. } | AffinityKey::SourceIp { learned: false }
+            AffinityKey::Header { learned: false } | AffinityKey::SourceIp { learned: false }
         )
     }
 
@@ -88,7 +89,7 @@ impl Affinity {
     pub fn learns(&self) -> bool {
         matches!(
             self.key,
-            AffinityKey::Header { learned: true, .. } | AffinityKey::SourceIp { learned: true }
+            AffinityKey::Header { learned: true } | AffinityKey::SourceIp { learned: true }
         )
     }
 }

@@ -84,16 +84,28 @@ impl LocalCluster {
         &self.cluster.metrics
     }
 
-    /// What keeps a client at this address at one backend, where addresses do.
-    pub(in crate::proxy) fn client_key(&self, client: Option<IpAddr>) -> Key {
-        let AffinityKey::SourceIp { learned } = self.settings().affinity.key else {
-            return Key::None;
-        };
-        let key = if learned { Key::learned } else { Key::hashed };
-        match client {
-            Some(IpAddr::V4(v4)) => key(&v4.octets()),
-            Some(IpAddr::V6(v6)) => key(&v6.octets()),
-            None => Key::None,
+    /// Where the app has bound what carries this key, which is asked for only if something is bound.
+    pub(in crate::proxy) fn pinned<'k>(
+        &self,
+        said: impl FnOnce() -> Option<&'k [u8]>,
+    ) -> Option<Key> {
+        let pins = &self.cluster.pins;
+        let backend = if pins.is_empty() { None } else { said().and_then(|key| pins.backend(key)) };
+        backend.map(Key::Pinned)
+    }
+
+    /// What keeps a client that says this key, or is at this address, at one backend, where that does.
+    pub(in crate::proxy) fn client_key(&self, said: Option<&[u8]>, client: Option<IpAddr>) -> Key {
+        let key = |learned: bool| if learned { Key::learned } else { Key::hashed };
+        match (&self.settings().affinity.key, said, client) {
+            (AffinityKey::Header { learned }, Some(said), _) => key(*learned)(said),
+            (AffinityKey::SourceIp { learned }, _, Some(IpAddr::V4(v4))) => {
+                key(*learned)(&v4.octets())
+            }
+            (AffinityKey::SourceIp { learned }, _, Some(IpAddr::V6(v6))) => {
+                key(*learned)(&v6.octets())
+            }
+            _ => Key::None,
         }
     }
 

@@ -13,7 +13,7 @@ use tokio::time::timeout;
 
 use crate::net::dial::Stream;
 use crate::net::listen::{Accepted, canonical};
-use crate::net::proxy_protocol::{self, Header, Malformed, Transport};
+use crate::net::proxy_protocol::{self, AFFINITY, Header, Malformed, Transport};
 use crate::net::tls::hello::Hello;
 use crate::net::tls::server::Server;
 
@@ -42,6 +42,8 @@ pub(super) struct Arrival {
     pub(super) client: Option<SocketAddr>,
     /// Where the client has connected to.
     pub(super) destination: Option<SocketAddr>,
+    /// The key that it says it belongs to.
+    pub(super) key: Option<Box<[u8]>>,
     /// What it asked for, where TLS ends here.
     pub(super) hello: Option<Hello>,
 }
@@ -70,9 +72,9 @@ impl Door {
         accepted: Accepted,
     ) -> Result<(Arrival, Option<Counted>), Refusal> {
         let Accepted { mut stream, peer } = accepted;
-        let (mut client, mut destination) = (peer, None);
-        let entered = self.pass(&mut stream, &mut client, &mut destination).await;
-        let counted = entered.inspect_err(|_| stream.reset_on_close())?;
+        let entered = self.pass(&mut stream, peer).await;
+        let (Said { client, destination, key }, counted) =
+            entered.inspect_err(|_| stream.reset_on_close())?;
         let (stream, hello) = match &self.tls {
             Some(server) => {
                 let (stream, hello) = server.handshake(stream).await.map_err(Refusal::Tls)?;
@@ -80,37 +82,56 @@ impl Door {
             }
             None => (stream, None),
         };
-        Ok((Arrival { stream, client, destination, hello }, counted))
+        Ok((Arrival { stream, client, destination, key, hello }, counted))
     }
 
     async fn pass(
         &self,
         stream: &mut Stream,
-        client: &mut Option<SocketAddr>,
-        destination: &mut Option<SocketAddr>,
-    ) -> Result<Option<Counted>, Refusal> {
-        if let Some(trusted) = &self.announced {
-            // A file's permissions say who may connect to a unix socket.
-            if let Some(peer) = client.map(|peer| peer.ip())
-                && !trusted.iter().any(|network| network.contains(&peer))
-            {
-                return Err(Refusal::Untrusted(peer));
-            }
-            let late = |_| Refusal::Silence(io::ErrorKind::TimedOut.into());
-            let header = timeout(PATIENCE, read_header(stream)).await.map_err(late)??;
-            if header.transport == Some(Transport::Datagram) {
-                return Err(Refusal::Datagram);
-            }
-            if let Some(said) = header.addresses {
-                *client = Some(canonical(said.source));
-                *destination = Some(canonical(said.destination));
-            }
-        }
-        match (&self.sources, client.map(|client| client.ip())) {
-            (Some(sources), Some(ip)) => sources.count(ip).map(Some).ok_or(Refusal::TooMany(ip)),
-            _ => Ok(None),
-        }
+        peer: Option<SocketAddr>,
+    ) -> Result<(Said, Option<Counted>), Refusal> {
+        let said = match &self.announced {
+            Some(trusted) => hear(trusted, stream, peer).await?,
+            None => Said { client: peer, destination: None, key: None },
+        };
+        let counted = match (&self.sources, said.client.map(|client| client.ip())) {
+            (Some(sources), Some(ip)) => Some(sources.count(ip).ok_or(Refusal::TooMany(ip))?),
+            _ => None,
+        };
+        Ok((said, counted))
     }
+}
+
+/// What is known of a connection before its first byte.
+struct Said {
+    client: Option<SocketAddr>,
+    destination: Option<SocketAddr>,
+    key: Option<Box<[u8]>>,
+}
+
+/// Has the peer say on whose behalf it connects, if it is to be believed.
+async fn hear(
+    trusted: &[IpNet],
+    stream: &mut Stream,
+    peer: Option<SocketAddr>,
+) -> Result<Said, Refusal> {
+    // A file's permissions say who may connect to a unix socket.
+    if let Some(peer) = peer.map(|peer| peer.ip())
+        && !trusted.iter().any(|network| network.contains(&peer))
+    {
+        return Err(Refusal::Untrusted(peer));
+    }
+    let late = |_| Refusal::Silence(io::ErrorKind::TimedOut.into());
+    let header = timeout(PATIENCE, read_header(stream)).await.map_err(late)??;
+    if header.transport == Some(Transport::Datagram) {
+        return Err(Refusal::Datagram);
+    }
+    let key = header.tlv(AFFINITY).filter(|key| !key.is_empty()).map(Into::into);
+    let (client, destination) = match header.addresses {
+        Some(said) => (Some(canonical(said.source)), Some(canonical(said.destination))),
+        None => (peer, None),
+    };
+    Ok(Said { client, destination, key })
 }
 
 /// Reads the header and not a byte more: what follows belongs to others. So the bytes that have come

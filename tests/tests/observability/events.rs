@@ -93,7 +93,7 @@ async fn the_command_shows_them_and_follows() {
     follower.line(secs(10), |line| line.contains("joined").then_some(())).await;
     let (code, _) = sidecar.command(&["weight", "api", &backend.name(), "7", "--ttl", "1s"]).await;
     assert_eq!(code, 0);
-    for cause in ["weight: 7 by order for 1s", "weight: the time of its order is over"] {
+    for cause in ["weight: 7 by order for 1s", "weight: by order: its time is over"] {
         follower.line(secs(10), |line| line.contains(cause).then_some(())).await;
     }
 }

@@ -1,6 +1,7 @@
 //! What is ordered: of this sidecar, and of the whole fleet.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use tokio::time::Instant;
 
@@ -9,6 +10,8 @@ use crate::cluster::drain::Cause;
 use crate::cluster::fleet::{FleetOrder, FleetOrders};
 use crate::cluster::history::Kind;
 use crate::cluster::order::Order;
+use crate::cluster::ordered::{Given, Sort};
+use crate::cluster::owner::Owner;
 use crate::config::OnLeaving;
 use crate::telemetry::metrics::DrainResult;
 
@@ -49,7 +52,7 @@ impl ClusterTask {
             let before = std::mem::replace(&mut member.fleet, order);
             let name = member.backend.name.clone();
             if order.weight != before.weight {
-                member.weights.fleet = order.weight;
+                member.ordered.fleet = order.weight;
                 let weight = order.weight.map_or("reset".into(), |weight| weight.to_string());
                 notes.push((
                     name.clone(),
@@ -78,18 +81,41 @@ impl ClusterTask {
         self.note_each(notes.iter().map(|(backend, kind, cause)| (backend, *kind, cause.clone())));
     }
 
-    /// Weights whose time is over are taken back.
-    pub(super) fn expire_weights(&mut self, now: Instant) {
-        let mut expired = Vec::new();
-        for member in self.members.iter_mut() {
-            if let Some((_, Some(until))) = member.weights.own
-                && until <= now
-            {
-                member.weights.own = None;
-                expired.push(member.backend.name.clone());
+    /// Orders whose time is over are taken back.
+    pub(super) fn expire_orders(&mut self, now: Instant) {
+        let over = |given: &Given| given.until.is_some_and(|until| until <= now);
+        self.take_back(over, "its time is over");
+    }
+
+    /// Nothing that names this lease holds any longer, of those either who are away.
+    pub(super) fn lease_ended(&mut self, lease: u64) {
+        let leased = |owner: &Owner| owner.lease == Some(lease);
+        self.take_back(|given| leased(&given.owner), "the lease has ended");
+        for member in self.members.departed_mut() {
+            if !member.ordered.take(|given| leased(&given.owner)).is_empty() {
+                member.follow_drains();
             }
         }
-        self.note_all(&expired, Kind::Weight, "the time of its order is over");
-        self.changed |= !expired.is_empty();
+        self.end_pins(|pin| leased(&pin.owner), "the lease has ended");
+    }
+
+    fn take_back(&mut self, over: impl Fn(&Given) -> bool, why: &str) {
+        let (mut notes, mut cancelled) = (Vec::new(), 0);
+        for member in self.members.iter_mut() {
+            let taken = member.ordered.take(&over);
+            let drains = |given: &Given| given.what.sort() == Sort::Drain;
+            if taken.iter().any(drains) {
+                let ended = member.follow_drains();
+                cancelled += u64::from(ended.is_some_and(|ended| ended.cancelled));
+            }
+            notes.extend(taken.iter().map(|given| {
+                let kind = if drains(given) { Kind::Resumed } else { Kind::Weight };
+                let cause = format!("{}: {why}", given.owner);
+                (Arc::clone(&member.backend.name), kind, cause)
+            }));
+        }
+        self.changed |= !notes.is_empty();
+        self.cluster.metrics.drain(DrainResult::Cancelled).increment(cancelled);
+        self.note_each(notes.iter().map(|(backend, kind, cause)| (backend, *kind, cause.clone())));
     }
 }

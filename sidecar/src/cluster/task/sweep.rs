@@ -24,7 +24,8 @@ impl ClusterTask {
             self.changed = true;
         }
         self.unmask(now);
-        self.expire_weights(now);
+        self.expire_orders(now);
+        self.expire_pins(now);
         let ended = self.observe(now);
         self.eject_outliers(now);
         self.find_stalls(now);

@@ -8,6 +8,7 @@ mod measured;
 mod noted;
 mod ordered;
 mod picked;
+mod pinned;
 mod spilling;
 
 use super::*;

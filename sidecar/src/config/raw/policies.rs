@@ -72,7 +72,8 @@ pub struct Affinity {
     /// `cookie` and `learned`: how long a backend is remembered, renewed past half. `"0s"`: until
     /// the browser ends, or for as long as the sidecar remembers.
     pub ttl: DurationText,
-    /// `header`: the field whose value is the key.
+    /// The field whose value is the key: of `header`, and of what an app has pinned; by default
+    /// `x-outrigger-affinity`, which no backend gets to see.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub header: Option<String>,
     /// `header` and `source_ip`: remember which backend a key went to instead of hashing it.

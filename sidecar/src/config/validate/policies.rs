@@ -88,8 +88,13 @@ impl Judge {
             Some(text) => self.bounded_load(text, path.key("bounded_load")).map(Some),
             None => Some(None),
         };
-        let affinity =
-            Affinity { key: key?, ttl: ttl?, strict: raw.strict, bounded_load: bounded_load? };
+        let affinity = Affinity {
+            key: key?,
+            header: self.affinity_header(raw, path)?,
+            ttl: ttl?,
+            strict: raw.strict,
+            bounded_load: bounded_load?,
+        };
         if affinity.bounded_load.is_some() && !affinity.hashes() {
             let message = "only hashed keys take it: by \"header\" or \"source_ip\", not learned";
             return self.fault(path.key("bounded_load"), message);
@@ -111,15 +116,11 @@ impl Judge {
         let (by, takes): (_, &[&str]) = match raw.by {
             AffinityBy::None => ("none", &[]),
             AffinityBy::Cookie => ("cookie", &["cookie", "strict"]),
-            AffinityBy::Header => ("header", &["header", "learned", "strict"]),
+            AffinityBy::Header => ("header", &["learned", "strict"]),
             AffinityBy::SourceIp => ("source_ip", &["learned", "strict"]),
         };
-        let given = [
-            ("cookie", raw.cookie.is_some()),
-            ("header", raw.header.is_some()),
-            ("learned", raw.learned),
-            ("strict", raw.strict),
-        ];
+        let given =
+            [("cookie", raw.cookie.is_some()), ("learned", raw.learned), ("strict", raw.strict)];
         for (key, _) in given.iter().filter(|(key, given)| *given && !takes.contains(key)) {
             self.fault::<()>(path.key(key), format!("by = {by:?} does not take it"));
         }
@@ -134,16 +135,15 @@ impl Judge {
                     _ => self.refuse(path.key("cookie"), &name, COOKIE_ACCEPTS),
                 }
             }
-            AffinityBy::Header => {
-                let name = raw.header.as_deref().unwrap_or(HEADER);
-                match HeaderName::try_from(name) {
-                    Ok(name) => {
-                        let (name, learned) = (name.as_str().to_owned(), raw.learned);
-                        Some(AffinityKey::Header { name, learned })
-                    }
-                    Err(_) => self.refuse(path.key("header"), name, "the name of a field"),
-                }
-            }
+            AffinityBy::Header => Some(AffinityKey::Header { learned: raw.learned }),
+        }
+    }
+
+    fn affinity_header(&mut self, raw: &raw::Affinity, path: &KeyPath) -> Option<String> {
+        let name = raw.header.as_deref().unwrap_or(HEADER);
+        match HeaderName::try_from(name) {
+            Ok(name) => Some(name.as_str().to_owned()),
+            Err(_) => self.refuse(path.key("header"), name, "the name of a field"),
         }
     }
 

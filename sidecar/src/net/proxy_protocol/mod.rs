@@ -16,7 +16,7 @@ mod v2;
 
 use std::net::{IpAddr, SocketAddr};
 
-pub use tlv::{AUTHORITY, CRC32C, Tlv};
+pub use tlv::{AFFINITY, AUTHORITY, CRC32C, Tlv};
 pub use v1::write as write_v1;
 pub use v2::write as write_v2;
 

@@ -8,6 +8,9 @@ pub const AUTHORITY: u8 = 0x02;
 /// A checksum of the whole header.
 pub const CRC32C: u8 = 0x03;
 
+/// The key by which the app has bound, or binds, what follows to a backend: ours.
+pub const AFFINITY: u8 = 0xE0;
+
 /// Kinds 0xE0 to 0xEF are free for applications.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Tlv<'a> {

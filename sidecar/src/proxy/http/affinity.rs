@@ -30,6 +30,8 @@ enum Said {
     Cookie(Verified),
     BadCookie(Invalid),
     Key,
+    /// The app has bound its key to a backend.
+    Pinned,
 }
 
 impl Affinity {
@@ -41,19 +43,16 @@ impl Affinity {
         fields: Fields<'_>,
         client: impl FnOnce() -> Option<IpAddr>,
     ) -> Self {
-        match &cluster.settings().affinity.key {
+        let settings = &cluster.settings().affinity;
+        let said = || said(fields, &settings.header);
+        if let Some(key) = cluster.pinned(said) {
+            return Self { key, said: Said::Pinned };
+        }
+        match &settings.key {
             AffinityKey::None => Self::NONE,
             AffinityKey::Cookie(name) => Self::of_cookies(cluster, fields, name),
-            AffinityKey::Header { name, learned } => {
-                let named =
-                    |name: &[u8], wanted: &str| name.eq_ignore_ascii_case(wanted.as_bytes());
-                let field = fields.iter().find(|field| named(field.name, name));
-                // An empty value tells nobody from anybody.
-                let value = field.map(|field| field.value).filter(|value| !value.is_empty());
-                let key = if *learned { Key::learned } else { Key::hashed };
-                value.map_or(Self::NONE, |value| Self::by_key(key(value)))
-            }
-            AffinityKey::SourceIp { .. } => Self::by_key(cluster.client_key(client())),
+            AffinityKey::Header { .. } => Self::by_key(cluster.client_key(said(), None)),
+            AffinityKey::SourceIp { .. } => Self::by_key(cluster.client_key(None, client())),
         }
     }
 
@@ -99,11 +98,13 @@ impl Affinity {
             (Said::NoCookie, _) => AffinityResult::New,
             (Said::BadCookie(Invalid::Forged), _) => AffinityResult::Forged,
             (Said::BadCookie(Invalid::Expired), _) => AffinityResult::Expired,
-            (Said::Cookie(_), _) => AffinityResult::Moved,
+            (Said::Cookie(_) | Said::Pinned, _) => AffinityResult::Moved,
             (Said::Key, key) => cluster.settle(key, pick),
         };
         cluster.metrics().affinity(result).increment(1);
         if let AffinityKey::Cookie(name) = &cluster.settings().affinity.key
+            // What the app has bound is nothing for browsers to remember.
+            && !matches!(self.said, Said::Pinned)
             && !(stayed && self.is_fresh(cluster.settings().affinity.ttl))
         {
             bake(cluster, name, pick, secure, set_cookie);
@@ -121,6 +122,13 @@ impl Affinity {
         };
         said.key == 0 && young
     }
+}
+
+/// The key that a request carries. An empty one tells nobody from anybody.
+fn said<'r>(fields: Fields<'r>, name: &str) -> Option<&'r [u8]> {
+    let named = |field: &[u8]| field.eq_ignore_ascii_case(name.as_bytes());
+    let field = fields.iter().find(|field| named(field.name));
+    field.map(|field| field.value).filter(|value| !value.is_empty())
 }
 
 fn bake(cluster: &LocalCluster, name: &str, pick: &Pick, secure: bool, out: &mut Vec<u8>) {

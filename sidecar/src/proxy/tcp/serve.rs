@@ -16,7 +16,7 @@ use crate::telemetry::metrics::End;
 /// Carries the connection to its end. Nothing waits for the app, unless routes have to know what it
 /// says: in many protocols it is the server that speaks first.
 pub(in crate::proxy) async fn serve(arrival: Arrival, site: &Site) {
-    let Arrival { stream: mut app, client, destination: asked, hello } = arrival;
+    let Arrival { stream: mut app, client, destination: asked, key: said, hello } = arrival;
     let mut record = Record::new(site, client);
     let (hello, first) = match greet(&mut app, hello, site).await {
         Ok(said) => said,
@@ -31,7 +31,10 @@ pub(in crate::proxy) async fn serve(arrival: Arrival, site: &Site) {
     };
     record.routed(destination);
     let cluster = &*destination.cluster;
-    let key = cluster.client_key(client.map(|client| client.ip()));
+    let said = said.as_deref();
+    let key = cluster
+        .pinned(|| said)
+        .unwrap_or_else(|| cluster.client_key(said, client.map(|client| client.ip())));
     let asked = || asked.or_else(|| app.local_addr());
     let header = header(cluster.settings().proxy_protocol, client, asked);
     match connect(destination, key, &header).await {

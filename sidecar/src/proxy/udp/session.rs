@@ -138,7 +138,7 @@ pub(super) enum Undelivered {
 /// Picks a backend, another than the one that `refused` if there is another, and connects to it.
 pub(super) fn connect(site: &Site, client: Peer, refused: Option<u64>) -> Result<Connected, End> {
     let cluster = &site.cluster;
-    let key = cluster.client_key(Some(client.address.ip().to_canonical()));
+    let key = cluster.client_key(None, Some(client.address.ip().to_canonical()));
     let pick = |tried: &[u64]| {
         let wish = Wish { key, tried, replayable: true, now: Instant::now() };
         cluster.pick(wish, true)

@@ -125,6 +125,7 @@ pub enum Outcome {
     Reset,
     Timeout,
     Http5xx,
+    GrpcError,
     Cancelled,
     /// A kept connection turned out to be closed: counted as `reset`, but it says nothing about
     /// the backend.
@@ -137,14 +138,16 @@ impl Outcome {
     /// Whether the backend is at fault.
     pub fn is_failure(self) -> bool {
         match self {
-            Self::ConnectFailed | Self::Reset | Self::Timeout | Self::Http5xx => true,
+            Self::ConnectFailed | Self::Reset | Self::Timeout | Self::Http5xx | Self::GrpcError => {
+                true
+            }
             Self::Success | Self::Cancelled | Self::Stale | Self::Unused => false,
         }
     }
 }
 
-pub(super) const OUTCOMES: [&str; 6] =
-    ["success", "connect_failed", "reset", "timeout", "http_5xx", "cancelled"];
+pub(super) const OUTCOMES: [&str; 7] =
+    ["success", "connect_failed", "reset", "timeout", "http_5xx", "grpc_error", "cancelled"];
 
 /// Why a TCP connection or a UDP session has ended: values of the label `reason`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -163,7 +163,7 @@ async fn a_drain_that_is_taken_back_leaves_everything_as_it_was() {
     let usual = world.first.ewma();
     world.order(ORDER).await;
     world.at(secs(20.0)).await;
-    world.order(What::Resume).await;
+    world.order(What::Resume { all: false }).await;
     assert!(world.is_picked() && world.stays() && world.leaving().is_none());
     assert_eq!((world.first.in_flight(), world.first.ewma()), (1, usual));
     world.at(secs(40.0)).await;
@@ -193,7 +193,7 @@ async fn an_order_and_a_removal_add_up_and_end_by_themselves() {
     world.at(secs(12.0)).await;
     world.discover(&BOTH[1..]).await;
     let removed_at = Instant::now();
-    world.order(What::Resume).await;
+    world.order(What::Resume { all: false }).await;
     let removed = world.leaving().unwrap();
     assert!(removed.deadline > deadline && removed.deadline <= removed_at + secs(30.0));
     assert!(!world.is_picked());

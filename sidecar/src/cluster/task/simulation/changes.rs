@@ -5,10 +5,10 @@ use tokio::time::{Duration, Instant};
 use super::journal::Note;
 use super::peer::{Peer, SWEEP};
 use super::world::World;
-use crate::cluster::Verdict;
 use crate::cluster::drain::Cause;
 use crate::cluster::fixture::port;
 use crate::cluster::outlier::Ejection;
+use crate::cluster::{Ordered, Override, Verdict};
 use crate::telemetry::metrics::EjectionReason;
 
 /// A drained backend is done after so long without work.
@@ -30,6 +30,14 @@ struct Fact {
     usual: Option<Duration>,
 }
 
+/// The weight that was ordered of this sidecar, and until when.
+pub(super) fn own_weight(ordered: &Ordered) -> Option<(u16, Option<Instant>)> {
+    ordered.own().iter().find_map(|given| match given.what {
+        Override::Weight(weight) => Some((weight, given.until)),
+        Override::Factor(_) | Override::Drain(_) => None,
+    })
+}
+
 impl World {
     /// The task has taken in an event, or looked around.
     pub(super) fn judge_change(&mut self, failed_trial: Option<u64>, looked: bool) {
@@ -41,7 +49,7 @@ impl World {
                 id: backend.id,
                 tag: backend.tags.map(|tags| tags.signing()),
                 suspect_until: member.suspicion.as_ref().map(|suspicion| suspicion.until),
-                own: member.weights.own,
+                own: own_weight(&member.ordered),
                 ejection: member.record.ejection,
                 stalled: member.stall.stalled,
                 done: member.drains.is_done(),

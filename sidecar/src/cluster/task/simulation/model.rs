@@ -139,7 +139,7 @@ impl Model {
                 peer.failures += 1;
                 peer.connect_failures += 1;
             }
-            Outcome::Reset | Outcome::Timeout | Outcome::Http5xx => {
+            Outcome::Reset | Outcome::Timeout | Outcome::Http5xx | Outcome::GrpcError => {
                 peer.failures += 1;
                 peer.connect_failures = 0;
             }

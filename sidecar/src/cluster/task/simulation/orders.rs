@@ -1,6 +1,6 @@
 //! Operators: what they order of this sidecar, and of the whole fleet.
 
-use tokio::time::Instant;
+use tokio::time::{Duration, Instant};
 
 use super::discovery::node;
 use super::journal::Note;
@@ -16,21 +16,21 @@ impl World {
     pub(super) fn order(&mut self) {
         let port = self.rng.u16(1..=self.moods.len() as u16);
         let time = self.rng.bool().then(|| millis(&mut self.rng, 0, 10_000));
-        let what = match self.rng.u8(..8) {
-            0 | 1 => What::Drain { timeout: time },
-            2..=4 => What::Resume,
-            5 | 6 => What::Weight { weight: one_of(&mut self.rng, [0, 1, 3, 50]), ttl: time },
-            _ => What::ResetWeight,
+        let (what, ttl) = match self.rng.u8(..8) {
+            0 | 1 => (What::Drain { timeout: time }, None),
+            2..=4 => (What::Resume { all: false }, None),
+            5 | 6 => (What::Weight { weight: one_of(&mut self.rng, [0, 1, 3, 50]) }, time),
+            _ => (What::ResetWeight { all: false }, None),
         };
         self.journal.note(match what {
             What::Drain { .. } => Note::Drain(port, time),
-            What::Resume => Note::Resume(port),
-            What::Weight { weight, ttl } => Note::Weight(port, Some(weight), ttl),
-            What::ResetWeight => Note::Weight(port, None, None),
+            What::Resume { .. } => Note::Resume(port),
+            What::Weight { weight } => Note::Weight(port, Some(weight), ttl),
+            What::Factor { .. } | What::ResetWeight { .. } => Note::Weight(port, None, None),
         });
-        self.model.ordered(port, what, Instant::now());
+        self.model.ordered(port, what, ttl, Instant::now());
         let (order, mut reply) = Order::new(name(port), what);
-        self.tell(Event::Order(order));
+        self.tell(Event::Order(order.lasting(ttl)));
         // Who is unknown is said at once; who is known, with the snapshot that shows it.
         let known = self.model.peer(port).present;
         assert_eq!(matches!(reply.try_recv(), Ok(Err(_))), !known);
@@ -61,7 +61,7 @@ fn name(port: u16) -> String {
 }
 
 impl Model {
-    fn ordered(&mut self, port: u16, what: What, now: Instant) {
+    fn ordered(&mut self, port: u16, what: What, ttl: Option<Duration>, now: Instant) {
         let default = self.settings.drain.timeout;
         let peer = self.peer(port);
         if !peer.present {
@@ -72,15 +72,15 @@ impl Model {
                 peer.begin_drain(Cause::Order, now + timeout.unwrap_or(default));
                 Kind::Draining
             }
-            What::Resume => {
+            What::Resume { .. } => {
                 peer.end_drain(Cause::Order);
                 Kind::Resumed
             }
-            What::Weight { weight, ttl } => {
+            What::Weight { weight } => {
                 peer.own = Some((weight, ttl.map(|ttl| now + ttl)));
                 Kind::Weight
             }
-            What::ResetWeight => {
+            What::Factor { .. } | What::ResetWeight { .. } => {
                 peer.own = None;
                 Kind::Weight
             }

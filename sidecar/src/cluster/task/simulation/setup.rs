@@ -88,14 +88,14 @@ fn drain(rng: &mut fastrand::Rng) -> Drain {
 }
 
 fn affinity(rng: &mut fastrand::Rng) -> Affinity {
-    let name = || "x-user".to_owned();
     let key = match rng.u8(..6) {
         0 | 1 => AffinityKey::Cookie("c".into()),
-        2 => AffinityKey::Header { name: name(), learned: true },
-        3 => AffinityKey::Header { name: name(), learned: false },
+        2 => AffinityKey::Header { learned: true },
+        3 => AffinityKey::Header { learned: false },
         _ => AffinityKey::None,
     };
-    let mut affinity = Affinity { key, ttl: None, strict: false, bounded_load: None };
+    let header = "x-user".into();
+    let mut affinity = Affinity { key, header, ttl: None, strict: false, bounded_load: None };
     affinity.ttl = rng.bool().then(|| millis(rng, 1_000, 60_000));
     affinity.strict = !affinity.hashes() && rng.u8(..4) == 0;
     affinity.bounded_load = (affinity.hashes() && rng.u8(..3) == 0).then_some(125);

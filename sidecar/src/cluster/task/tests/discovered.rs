@@ -209,7 +209,7 @@ fn orders_for_the_fleet_hold_as_long_as_they_are_there() {
     };
     assert_eq!(assigned(&f, 1), 5);
     // One to this sidecar comes first.
-    f.order(1, What::Weight { weight: 9, ttl: Some(Duration::from_secs(10)) });
+    f.order_for(1, What::Weight { weight: 9 }, Some(Duration::from_secs(10)));
     assert_eq!(assigned(&f, 1), 9);
     f.wait(Duration::from_secs(10));
     assert_eq!(assigned(&f, 1), 5);

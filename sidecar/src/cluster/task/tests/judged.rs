@@ -54,7 +54,7 @@ fn a_trial_that_fails_while_its_backend_drains_does_not_end_the_ejection() {
     trial.answered(true, None);
     drop(trial);
     f.deliver();
-    f.order(1, What::Resume);
+    f.order(1, What::Resume { all: false });
     assert_eq!((f.state(1), f.candidates()), (State::Ejected, vec![2]));
     assert!(f.pick(Key::None).unwrap().is_trial());
 }

@@ -21,8 +21,9 @@ impl Fixture {
 }
 
 fn by_header(settings: &mut config::Cluster, strict: bool) {
-    let key = AffinityKey::Header { name: "x-key".into(), learned: false };
-    settings.affinity = Affinity { key, ttl: None, strict, bounded_load: None };
+    let key = AffinityKey::Header { learned: false };
+    let header = "x-key".into();
+    settings.affinity = Affinity { key, header, ttl: None, strict, bounded_load: None };
 }
 
 /// A key for which this backend is home.

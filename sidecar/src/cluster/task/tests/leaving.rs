@@ -5,8 +5,12 @@ use crate::cluster::{Leaving, What};
 
 impl Fixture {
     pub(super) fn order(&mut self, port: u16, what: What) {
+        self.order_for(port, what, None);
+    }
+
+    pub(super) fn order_for(&mut self, port: u16, what: What, ttl: Option<Duration>) {
         let (order, _) = Order::new(self.backend(port).name.to_string(), what);
-        self.event(Event::Order(order));
+        self.event(Event::Order(order.lasting(ttl)));
     }
 
     fn leaving(&self, port: u16) -> Option<Leaving> {

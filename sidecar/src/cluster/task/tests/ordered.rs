@@ -1,7 +1,7 @@
 //! Orders for the fleet, by the names that backends have beside their addresses.
 
 use super::*;
-use crate::cluster::{FleetDrain, FleetOrder};
+use crate::cluster::{FleetDrain, FleetOrder, Owner, What};
 
 impl Fixture {
     /// All of these run on one machine.
@@ -37,4 +37,95 @@ fn orders_under_several_names_of_one_add_up() {
     f.say_on_a_machine(&[1]);
     f.orders(&[("10.0.0.1:1", WEIGHT), ("a-machine", DRAIN)]);
     assert_eq!((f.entry(1).assigned, f.state(1)), (5 * 256, State::Draining));
+}
+
+fn app(name: &str, lease: Option<u64>) -> Owner {
+    Owner::app(name.into(), lease, "uid 1000".into())
+}
+
+impl Fixture {
+    fn order_of(&mut self, owner: Owner, port: u16, what: What, ttl: Option<u64>) {
+        let (order, _) = Order::new(self.backend(port).name.to_string(), what);
+        let ttl = ttl.map(Duration::from_secs);
+        self.event(Event::Order(order.by(owner).lasting(ttl)));
+    }
+
+    fn assigned(&self, port: u16) -> u32 {
+        self.entry(port).assigned / 256
+    }
+}
+
+#[test]
+fn what_a_lease_holds_ends_with_it_and_nothing_else_does() {
+    let mut f = Fixture::new(false);
+    f.discover(&[(1, 3, 0), (2, 3, 0)]);
+    f.order_of(app("a", Some(1)), 1, What::Weight { weight: 9 }, None);
+    f.order_of(app("b", Some(2)), 1, What::Factor { factor: 512 }, None);
+    f.order_of(app("a", Some(1)), 2, What::Drain { timeout: None }, None);
+    f.order_of(Owner::admin(), 2, What::Drain { timeout: None }, None);
+    assert_eq!((f.assigned(1), f.state(2)), (18, State::Draining));
+    f.event(Event::LeaseEnded(1));
+    // The operator's drain stands.
+    assert_eq!((f.assigned(1), f.state(2)), (6, State::Draining));
+    f.order_of(Owner::admin(), 2, What::Resume { all: false }, None);
+    assert_eq!(f.state(2), State::Ready);
+    f.event(Event::LeaseEnded(2));
+    assert_eq!(f.assigned(1), 3);
+}
+
+#[test]
+fn a_lease_that_ends_while_a_backend_is_away_has_ended_when_it_is_back() {
+    let mut f = Fixture::with(false, |settings| settings.removal_hold = None);
+    f.discover(&[(1, 1, 0), (2, 1, 0)]);
+    f.order_of(app("a", Some(1)), 1, What::Weight { weight: 9 }, None);
+    f.order_of(app("a", Some(1)), 1, What::Drain { timeout: None }, None);
+    f.discover(&[(2, 1, 0)]);
+    f.wait(Duration::from_secs(5));
+    assert_eq!(f.task.members.iter().count(), 1);
+    f.event(Event::LeaseEnded(1));
+    f.discover(&[(1, 1, 0), (2, 1, 0)]);
+    assert_eq!((f.assigned(1), f.state(1)), (1, State::Ready));
+}
+
+#[test]
+fn time_ends_an_order_and_leaves_those_of_others() {
+    let mut f = Fixture::new(false);
+    f.discover(&[(1, 3, 0), (2, 3, 0)]);
+    f.order_of(app("a", None), 1, What::Weight { weight: 9 }, Some(10));
+    f.order_of(app("b", None), 1, What::Weight { weight: 5 }, Some(5));
+    f.order_of(app("b", None), 2, What::Drain { timeout: None }, Some(5));
+    assert_eq!((f.assigned(1), f.state(2)), (5, State::Draining));
+    f.wait(Duration::from_secs(4));
+    assert_eq!((f.assigned(1), f.state(2)), (5, State::Draining));
+    f.wait(Duration::from_millis(1_200));
+    assert_eq!((f.assigned(1), f.state(2)), (9, State::Ready));
+    f.wait(Duration::from_secs(5));
+    assert_eq!(f.assigned(1), 3);
+}
+
+#[test]
+fn an_owner_takes_back_its_own_and_all_means_everybodys() {
+    let mut f = Fixture::new(false);
+    f.discover(&[(1, 3, 0), (2, 3, 0)]);
+    f.order_of(app("a", None), 1, What::Weight { weight: 9 }, Some(60));
+    f.order_of(app("b", None), 1, What::ResetWeight { all: false }, None);
+    f.order_of(app("a", Some(7)), 1, What::ResetWeight { all: false }, None);
+    assert_eq!(f.assigned(1), 9);
+    f.order_of(app("b", None), 1, What::ResetWeight { all: true }, None);
+    assert_eq!(f.assigned(1), 3);
+}
+
+/// What the app saw counts like what was seen here.
+#[test]
+fn failures_that_the_app_reports_eject_a_backend() {
+    let mut f = Fixture::new(false);
+    f.discover(&[(1, 1, 0), (2, 1, 0)]);
+    f.backend(1).report(Outcome::Reset, None, 4, f.now);
+    f.backend(1).report(Outcome::Success, Some(Duration::from_millis(5)), 1, f.now);
+    f.wait(Duration::from_secs(1));
+    assert_eq!(f.state(1), State::Ready);
+    assert_eq!(f.backend(1).ewma(), Some(Duration::from_millis(5)));
+    f.backend(1).report(Outcome::GrpcError, None, 5, f.now);
+    f.wait(Duration::from_millis(200));
+    assert_eq!((f.state(1), f.state(2)), (State::Ejected, State::Ready));
 }

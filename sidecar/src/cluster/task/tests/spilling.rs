@@ -81,8 +81,7 @@ fn shares_hold_with_work_in_flight() {
 #[test]
 fn keys_are_shared_by_tiers_and_few_of_them_move() {
     let hashed = |settings: &mut config::Cluster| {
-        let (name, learned) = ("x-user".to_owned(), false);
-        settings.affinity.key = AffinityKey::Header { name, learned };
+        settings.affinity.key = AffinityKey::Header { learned: false };
     };
     let key = |i: u64| Key::hashed(&i.to_be_bytes());
     let homes = |f: &Fixture| -> Vec<u64> {
