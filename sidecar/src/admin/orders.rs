@@ -219,7 +219,7 @@ pub(super) fn no_such_backend(cluster: &Cluster, error: &OrderError) -> Refused 
     let (status, code) = match error {
         OrderError::Unknown(_) => (StatusCode::NOT_FOUND, "not_found"),
         OrderError::Ambiguous(..) => (StatusCode::CONFLICT, "ambiguous"),
-        OrderError::TooMany(_) => (StatusCode::TOO_MANY_REQUESTS, "too_many"),
+        OrderError::TooMany(_) | OrderError::Lease => (StatusCode::TOO_MANY_REQUESTS, "too_many"),
     };
     Refused(status, code, format!("cluster `{}`: {error}", cluster.name()))
 }

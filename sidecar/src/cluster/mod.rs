@@ -54,7 +54,7 @@ pub use limits::{Gate, Waiting};
 pub use order::{Carried, Order, OrderError, What};
 pub use ordered::{Given, Ordered, Override};
 pub use outlier::Ejection;
-pub use owner::Owner;
+pub use owner::{Lease, Owner};
 pub use pick::{NoPick, Pick, Picker, Wish};
 pub use snapshot::{Entry, Snapshot, State, Verdict};
 pub use task::{ClusterTask, Event, Pinning, Unpinning};

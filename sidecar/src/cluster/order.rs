@@ -54,6 +54,8 @@ pub enum OrderError {
     Unknown(String),
     #[error("{0:?} is the name of {1} backends; use the address of one")]
     Ambiguous(String, usize),
+    #[error("the lease has ended")]
+    Lease,
     #[error("{0} has orders of {MAX_ORDERS} others, as many as there may be")]
     TooMany(Arc<str>),
 }
@@ -85,6 +87,9 @@ impl Order {
         default_timeout: Duration,
         now: Instant,
     ) -> Result<Carried, OrderError> {
+        if self.owner.is_gone() {
+            return Err(OrderError::Lease);
+        }
         let id = members.named(&self.backend)?;
         let unknown = || OrderError::Unknown(self.backend.clone());
         let member = members.get_mut(id).ok_or_else(unknown)?;

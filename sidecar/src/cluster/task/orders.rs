@@ -11,7 +11,6 @@ use crate::cluster::fleet::{FleetOrder, FleetOrders};
 use crate::cluster::history::Kind;
 use crate::cluster::order::Order;
 use crate::cluster::ordered::{Given, Sort};
-use crate::cluster::owner::Owner;
 use crate::config::OnLeaving;
 use crate::telemetry::metrics::DrainResult;
 
@@ -89,14 +88,13 @@ impl ClusterTask {
 
     /// Nothing that names this lease holds any longer, of those either who are away.
     pub(super) fn lease_ended(&mut self, lease: u64) {
-        let leased = |owner: &Owner| owner.lease == Some(lease);
-        self.take_back(|given| leased(&given.owner), "the lease has ended");
+        self.take_back(|given| given.owner.holds(lease), "the lease has ended");
         for member in self.members.departed_mut() {
-            if !member.ordered.take(|given| leased(&given.owner)).is_empty() {
+            if !member.ordered.take(|given| given.owner.holds(lease)).is_empty() {
                 member.follow_drains();
             }
         }
-        self.end_pins(|pin| leased(&pin.owner), "the lease has ended");
+        self.end_pins(|pin| pin.owner.holds(lease), "the lease has ended");
     }
 
     fn take_back(&mut self, over: impl Fn(&Given) -> bool, why: &str) {

@@ -52,6 +52,10 @@ impl Pinned {
 impl ClusterTask {
     pub(super) fn pin(&mut self, pinning: Pinning, now: Instant) {
         let Pinning { key, backend, owner, ttl, reply } = pinning;
+        if owner.is_gone() {
+            let _ = reply.send(Some(Err(OrderError::Lease)));
+            return;
+        }
         let pinned = self.members.named(&backend).map(|id| {
             let until = ttl.map(|ttl| now + ttl);
             let cause = owner.to_string();

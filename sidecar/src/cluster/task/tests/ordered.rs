@@ -1,7 +1,7 @@
 //! Orders for the fleet, by the names that backends have beside their addresses.
 
 use super::*;
-use crate::cluster::{FleetDrain, FleetOrder, Owner, What};
+use crate::cluster::{FleetDrain, FleetOrder, Lease, OrderError, Owner, What};
 
 impl Fixture {
     /// All of these run on one machine.
@@ -40,7 +40,7 @@ fn orders_under_several_names_of_one_add_up() {
 }
 
 fn app(name: &str, lease: Option<u64>) -> Owner {
-    Owner::app(name.into(), lease, "uid 1000".into())
+    Owner::app(name.into(), lease.map(Lease::new), "uid 1000".into())
 }
 
 impl Fixture {
@@ -85,6 +85,21 @@ fn a_lease_that_ends_while_a_backend_is_away_has_ended_when_it_is_back() {
     f.event(Event::LeaseEnded(1));
     f.discover(&[(1, 1, 0), (2, 1, 0)]);
     assert_eq!((f.assigned(1), f.state(1)), (1, State::Ready));
+}
+
+/// It may have been under way when the lease ended.
+#[test]
+fn an_order_that_comes_after_its_lease_is_refused() {
+    let mut f = Fixture::new(false);
+    f.discover(&[(1, 1, 0)]);
+    let lease = Lease::new(1);
+    let owner = Owner::app("a".into(), Some(lease.clone()), "".into());
+    lease.end();
+    f.event(Event::LeaseEnded(1));
+    let (order, outcome) = Order::new("10.0.0.1:1".into(), What::Weight { weight: 9 });
+    f.event(Event::Order(order.by(owner)));
+    assert_eq!(outcome.blocking_recv().unwrap().unwrap_err(), OrderError::Lease);
+    assert_eq!(f.assigned(1), 1);
 }
 
 #[test]

@@ -4,14 +4,14 @@ use tokio::sync::oneshot;
 
 use super::*;
 use crate::cluster::affinity::MAX_PINS;
-use crate::cluster::{OrderError, Owner, Pinning, Reason, Unpinning};
+use crate::cluster::{Lease, OrderError, Owner, Pinning, Reason, Unpinning};
 
 type Outcome = Option<Result<Arc<str>, OrderError>>;
 
 impl Fixture {
     fn pin(&mut self, key: &[u8], port: u16, lease: Option<u64>, ttl: Option<u64>) -> Outcome {
         let (reply, outcome) = oneshot::channel();
-        let owner = Owner::app("checkout".into(), lease, "".into());
+        let owner = Owner::app("checkout".into(), lease.map(Lease::new), "".into());
         let (backend, ttl) = (format!("10.0.0.1:{port}"), ttl.map(Duration::from_secs));
         let pinning = Pinning { key: key.into(), backend, owner, ttl, reply };
         self.task.apply(Event::Pin(pinning), self.now);
