@@ -3,9 +3,11 @@
 //! It reads snapshots and measurements, sends orders to the tasks of clusters, and runs on the
 //! control thread, away from the traffic.
 
+pub mod affinity;
 mod auth;
 pub mod clusters;
 pub mod events;
+pub mod explain;
 mod fleet;
 pub mod orders;
 
@@ -104,6 +106,8 @@ enum Page {
     Metrics,
     Clusters,
     Events,
+    Explain,
+    Affinity(String),
     Order(OrderPath),
 }
 
@@ -115,19 +119,22 @@ impl Page {
             "/metrics" => Some(Self::Metrics),
             "/api/v1/clusters" => Some(Self::Clusters),
             "/api/v1/events" => Some(Self::Events),
-            path => OrderPath::parse(path).map(Self::Order),
+            "/api/v1/explain" => Some(Self::Explain),
+            path => affinity::path(path)
+                .map(Self::Affinity)
+                .or_else(|| OrderPath::parse(path).map(Self::Order)),
         }
     }
 
     fn takes(&self, method: &Method) -> bool {
         match self {
-            Self::Order(_) => method == Method::POST,
+            Self::Order(_) | Self::Affinity(_) => method == Method::POST,
             _ => matches!(*method, Method::GET | Method::HEAD),
         }
     }
 
     fn not_allowed(&self) -> Reply {
-        let allowed = if matches!(self, Self::Order(_)) { "POST" } else { "GET, HEAD" };
+        let allowed = if self.takes(&Method::POST) { "POST" } else { "GET, HEAD" };
         let message = format!("this page takes {allowed}");
         let mut reply = error(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", &message);
         reply.headers_mut().insert(ALLOW, HeaderValue::from_static(allowed));
@@ -141,10 +148,21 @@ impl Page {
             Self::Metrics => metrics(admin).await,
             Self::Clusters => json(StatusCode::OK, &clusters::view(&admin.clusters)),
             Self::Events => events::show(admin, request.uri().query().unwrap_or_default()).await,
-            Self::Order(order) => match auth::check_order(request.headers()) {
-                Ok(()) => order.carry_out(admin, request.into_body()).await,
+            Self::Explain => explain::show(admin, request.uri().query().unwrap_or_default()),
+            Self::Order(_) | Self::Affinity(_) => match auth::check_order(request.headers()) {
+                Ok(()) => self.change(admin, request.into_body()).await,
                 Err(why) => error(StatusCode::FORBIDDEN, "forbidden", why),
             },
+        }
+    }
+}
+
+impl Page {
+    async fn change(self, admin: &Admin, body: Incoming) -> Reply {
+        match self {
+            Self::Affinity(cluster) => affinity::carry_out(admin, &cluster, body).await,
+            Self::Order(order) => order.carry_out(admin, body).await,
+            _ => self.not_allowed(),
         }
     }
 }

@@ -119,12 +119,7 @@ impl OrderPath {
     }
 
     async fn ordered(self, admin: &Admin, body: Incoming) -> Result<OrderedView, Refused> {
-        let Some(cluster) = admin.clusters.iter().find(|known| known.name() == self.cluster) else {
-            let known: Vec<_> = admin.clusters.iter().map(|cluster| cluster.name()).collect();
-            let message =
-                format!("no cluster is called {:?}; there are: {}", self.cluster, known.join(", "));
-            return Err(Refused(StatusCode::NOT_FOUND, "not_found", message));
-        };
+        let cluster = find(admin, &self.cluster)?;
         let Wish { what, ttl, fleet } = self.verb.understand(&read(body).await?)?;
         let name = match fleet {
             true => fleet::carry_out(admin, cluster, &self.backend, what, ttl).await?,
@@ -170,25 +165,38 @@ impl Verb {
     }
 }
 
-fn duration(key: &str, text: Option<DurationText>) -> Result<Option<Duration>, Refused> {
+/// The cluster of this name.
+pub(super) fn find<'a>(admin: &'a Admin, name: &str) -> Result<&'a Arc<Cluster>, Refused> {
+    admin.clusters.iter().find(|known| known.name() == name).ok_or_else(|| {
+        let known: Vec<_> = admin.clusters.iter().map(|cluster| cluster.name()).collect();
+        let message = format!("no cluster is called {name:?}; there are: {}", known.join(", "));
+        Refused(StatusCode::NOT_FOUND, "not_found", message)
+    })
+}
+
+pub(super) fn duration(key: &str, text: Option<DurationText>) -> Result<Option<Duration>, Refused> {
     let parsed = text.map(|text| text.parse().ok_or(text)).transpose();
     parsed.map_err(|text| {
         invalid(format!("{key}: got {:?}; accepted: {}", text.0, DurationText::ACCEPTS))
     })
 }
 
-async fn read(body: Incoming) -> Result<Vec<u8>, Refused> {
+pub(super) async fn read(body: Incoming) -> Result<Vec<u8>, Refused> {
     match Limited::new(body, MAX_BODY).collect().await {
         Ok(body) => Ok(body.to_bytes().to_vec()),
         Err(e) => Err(Refused(StatusCode::PAYLOAD_TOO_LARGE, "too_large", e.to_string())),
     }
 }
 
-fn parse<'b, T: Default + Deserialize<'b>>(body: &'b [u8]) -> Result<T, Refused> {
+pub(super) fn parse<'b, T: Default + Deserialize<'b>>(body: &'b [u8]) -> Result<T, Refused> {
     match body.trim_ascii() {
         [] => Ok(T::default()),
         body => serde_json::from_slice(body).map_err(|e| invalid(format!("the body: {e}"))),
     }
+}
+
+pub(super) fn stopping() -> Refused {
+    Refused(StatusCode::SERVICE_UNAVAILABLE, "unavailable", "it is stopping".into())
 }
 
 pub(super) fn invalid(message: String) -> Refused {
@@ -208,8 +216,6 @@ async fn carry_out(
 ) -> Result<Arc<str>, Refused> {
     let (order, outcome) = Order::new(backend, what);
     let order = order.lasting(ttl);
-    let stopping =
-        || Refused(StatusCode::SERVICE_UNAVAILABLE, "unavailable", "it is stopping".into());
     cluster.events().send(Event::Order(order)).await.map_err(|_| stopping())?;
     let carried = outcome.await.map_err(|_| stopping())?;
     carried.map(|carried| carried.backend).map_err(|e| no_such_backend(cluster, &e))

@@ -4,7 +4,7 @@ use clap::Args;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 
 use super::client::AdminArg;
-use super::{Failure, print, reaches_reader};
+use super::{Failure, print, reaches_reader, to_json};
 use crate::admin::events::{EventView, EventsView};
 
 /// How long an answer may wait for something to happen; below what the client waits for.
@@ -28,8 +28,7 @@ impl Events {
     pub(super) fn run(&self) -> Result<(), Failure> {
         let mut page = self.ask(0, false)?;
         if self.json && !self.follow {
-            let text = serde_json::to_string_pretty(&page);
-            return print(&(text.map_err(|e| Failure::Failed(e.to_string()))? + "\n"));
+            return print(&to_json(&page)?);
         }
         loop {
             for event in &page.events {

@@ -1,5 +1,6 @@
 //! The command line: one file per command.
 
+mod affinity;
 mod backend;
 mod check;
 mod client;
@@ -8,6 +9,7 @@ mod config;
 mod demo;
 mod drain;
 mod events;
+mod explain;
 mod resume;
 mod run;
 mod status;
@@ -17,6 +19,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
+use serde::Serialize;
 
 use crate::app::StartError;
 use crate::config::{DurationText, Loaded, Place, Problem, Problems, load};
@@ -50,6 +53,10 @@ enum Command {
     Resume(resume::Resume),
     /// Give a backend another weight than discovery does
     Weight(weight::Weight),
+    /// Bind a key to a backend, see where one leads, or take that back
+    Affinity(affinity::Affinity),
+    /// Show who would be picked now, and why every other backend would not
+    Explain(explain::Explain),
     /// Show the schema of the configuration, or the effective configuration
     Config(config::ConfigCommand),
     /// Print the completion script of a shell
@@ -172,6 +179,8 @@ impl Cli {
             Command::Drain(drain) => drain.run(),
             Command::Resume(resume) => resume.run(),
             Command::Weight(weight) => weight.run(),
+            Command::Affinity(affinity) => affinity.run(),
+            Command::Explain(explain) => explain.run(),
             Command::Config(config) => config.run(),
             Command::Completions(completions) => completions.run(),
         };
@@ -189,6 +198,12 @@ fn block_on<T>(work: impl Future<Output = Result<T, Failure>>) -> Result<T, Fail
     // A resolver or renderer that still runs holds up nobody.
     runtime.shutdown_background();
     done
+}
+
+/// A document for programs.
+fn to_json(view: &impl Serialize) -> Result<String, Failure> {
+    let text = serde_json::to_string_pretty(view);
+    Ok(text.map_err(|e| Failure::Failed(e.to_string()))? + "\n")
 }
 
 /// Writes a result to stdout. A reader that has gone, such as `head`, is no error.

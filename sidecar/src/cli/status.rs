@@ -4,8 +4,8 @@ use clap::Args;
 use comfy_table::{Table, presets};
 
 use super::client::AdminArg;
-use super::{Failure, print};
-use crate::admin::clusters::{BackendView, ClusterView, ClustersView};
+use super::{Failure, print, to_json};
+use crate::admin::clusters::{BackendView, ClusterView, ClustersView, OrderView};
 
 #[derive(Debug, Args)]
 pub(super) struct Status {
@@ -31,8 +31,7 @@ impl Status {
             }
         }
         if self.json {
-            let text = serde_json::to_string_pretty(&view);
-            return print(&(text.map_err(|e| Failure::Failed(e.to_string()))? + "\n"));
+            return print(&to_json(&view)?);
         }
         print(&render(&view))
     }
@@ -74,14 +73,14 @@ fn heading(cluster: &ClusterView) -> String {
 
 fn backends(cluster: &ClusterView) -> Table {
     let mut table =
-        table(&["  BACKEND", "STATE", "TIER", "WEIGHT", "IN FLIGHT", "SOURCE", "REASON"]);
+        table(&["  BACKEND", "STATE", "TIER", "WEIGHT", "IN FLIGHT", "SOURCE", "REASON", "ORDERS"]);
     for backend in &cluster.backends {
         table.add_row(row(backend));
     }
     table
 }
 
-fn row(backend: &BackendView) -> [String; 7] {
+fn row(backend: &BackendView) -> [String; 8] {
     [
         format!("  {}", backend.name),
         backend.state.clone(),
@@ -90,7 +89,22 @@ fn row(backend: &BackendView) -> [String; 7] {
         backend.in_flight.to_string(),
         backend.source.clone(),
         backend.reason.clone(),
+        backend.orders.iter().map(order).collect::<Vec<_>>().join("; "),
     ]
+}
+
+fn order(order: &OrderView) -> String {
+    let what = match (order.weight, order.factor) {
+        (Some(weight), _) => format!("weight {weight}"),
+        (None, Some(factor)) => format!("weight x {factor}"),
+        (None, None) => order.kind.clone(),
+    };
+    let end = match &order.expires_at {
+        Some(at) => format!(", until {at}"),
+        None if order.leased => ", leased".into(),
+        None => String::new(),
+    };
+    format!("{what} by {}{end}", order.owner)
 }
 
 /// Columns without lines between them, so that `grep` and `awk` have an easy time.

@@ -12,6 +12,7 @@ mod budget;
 mod candidates;
 mod drain;
 mod endpoint;
+mod explain;
 #[cfg(test)]
 pub(crate) mod fixture;
 mod fleet;
@@ -47,6 +48,7 @@ pub use backend::{Backend, ConnectionGuard, ProbeReport};
 pub use budget::Budget;
 pub use drain::{Cut, Leaving};
 pub use endpoint::{Endpoint, MAX_ENDPOINTS, Reported, WEIGHT_ONE};
+pub use explain::{Explained, Explanation};
 pub use fleet::{FleetChange, FleetDrain, FleetOrder, FleetOrders, FleetWrite};
 pub use history::{Happened, History};
 pub use lead::{Key, Reason, Whereabouts};

@@ -7,6 +7,7 @@ mod cookies;
 mod forged;
 mod keys;
 mod learned;
+mod pinned;
 mod restarts;
 mod strict;
 mod world;
