@@ -155,11 +155,14 @@ async fn iperf3_has_nothing_to_complain_about() {
     let mut server = Command::new(&iperf);
     server.args(["-s", "-B", "127.0.0.1", "--forceflush", "-p", &address.port().to_string()]);
     let server = Process::start(server);
-    server.line(secs(10), |line| line.contains("listening").then_some(())).await;
-    let sidecar = Sidecar::start(&config(&[address], "")).await;
+    // Both sides tell connections apart by the order in which they come, which two workers may change.
+    let sidecar = Sidecar::start(&config(&[address], "[runtime]\nworkers = 1\n")).await;
     let port = sidecar.web().port().to_string();
     // Upwards, downwards, both at once, and over several connections.
-    for mode in [&["-P", "4"][..], &["-R"], &["--bidir"]] {
+    for (test, mode) in (1..).zip([&["-P", "4"][..], &["-R"], &["--bidir"]]) {
+        // Until then it is busy with the one before.
+        let ready = format!("listening on {} (test #{test})", address.port());
+        server.line(secs(10), |line| line.contains(&ready).then_some(())).await;
         let mut client = Command::new(&iperf);
         client.args(["-c", "127.0.0.1", "-p", &port, "-t", "1", "-J"]).args(mode);
         client.kill_on_drop(true);
