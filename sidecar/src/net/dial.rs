@@ -5,13 +5,16 @@
 //! silent, and given up when it acknowledges nothing. A process that is slow or stopped is not
 //! mistaken for that, since its kernel goes on answering.
 
+use std::future::poll_fn;
 use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use rustix::net::{RecvFlags, recv, sockopt};
+use rustix::io::Errno;
+use rustix::net::{RecvFlags, Shutdown, recv, shutdown, sockopt};
+use socket2::{Domain, Socket, Type};
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, Interest, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 use tokio_rustls::TlsStream;
@@ -112,8 +115,7 @@ impl Stream {
         }
     }
 
-    /// What has broken it, if no read or write has told that yet. Ending what is sent tells nothing:
-    /// that succeeds on a connection that was reset, too.
+    /// What has broken it, if no read or write has told that yet.
     pub fn check(&self) -> io::Result<()> {
         let error = match self {
             Self::Tcp(stream) => stream.take_error()?,
@@ -123,7 +125,32 @@ impl Stream {
         error.map_or(Ok(()), Err)
     }
 
-    /// From now on the peer is given up after so much silence; nobody vanishes from a unix socket.
+    /// From now on what is written is sent at once, also while the peer has not said that it has what
+    /// came before.
+    pub fn set_nodelay(&self) -> io::Result<()> {
+        match self {
+            Self::Tcp(stream) => stream.set_nodelay(true),
+            Self::Unix(_) => Ok(()),
+            Self::Tls(stream) => stream.get_ref().0.set_nodelay(),
+        }
+    }
+
+    /// From now on the peer is asked whether it is there when it is silent, and given up when it is for
+    /// too long; nobody vanishes from a unix socket.
+    pub fn watch(&self, patience: Patience) -> io::Result<()> {
+        match self {
+            Self::Tcp(stream) => {
+                sockopt::set_socket_keepalive(stream, true)?;
+                sockopt::set_tcp_keepidle(stream, ASKED_AFTER)?;
+                sockopt::set_tcp_keepintvl(stream, ASKED_EVERY)?;
+                self.set_patience(patience)
+            }
+            Self::Unix(_) => Ok(()),
+            Self::Tls(stream) => stream.get_ref().0.watch(patience),
+        }
+    }
+
+    /// Changes for how long a peer that is watched may be silent.
     pub fn set_patience(&self, patience: Patience) -> io::Result<()> {
         match self {
             Self::Tcp(stream) => Ok(sockopt::set_tcp_user_timeout(stream, patience.millis())?),
@@ -138,7 +165,8 @@ impl Stream {
 pub struct Opening<'a> {
     /// For the connection itself; `None` waits as long as the kernel does.
     pub timeout: Option<Duration>,
-    pub patience: Patience,
+    /// `None`: the connection is left as the kernel makes it, and whoever opens it sees to the rest.
+    pub patience: Option<Patience>,
     /// What is written first, in the clear.
     pub header: &'a [u8],
     /// Who speaks TLS then, and the name of the other side.
@@ -147,7 +175,10 @@ pub struct Opening<'a> {
 
 /// Connects, and does what a connection begins with.
 pub async fn open(address: &Address, opening: Opening<'_>) -> io::Result<Stream> {
-    let mut stream = connect(address, opening.timeout, opening.patience).await?;
+    let mut stream = match opening.patience {
+        Some(patience) => connect(address, opening.timeout, patience).await?,
+        None => dial(address, opening.timeout).await?,
+    };
     if !opening.header.is_empty() {
         // It fits into what the kernel takes of a new connection.
         stream.write_all(opening.header).await?;
@@ -164,31 +195,54 @@ pub fn has_vanished(error: &io::Error) -> bool {
     matches!(error.kind(), TimedOut | HostUnreachable | NetworkUnreachable)
 }
 
-/// Connects within `timeout`; `None` waits as long as the kernel does.
+/// Connects within `timeout`; `None` waits as long as the kernel does. What is written is sent at once,
+/// since it is written whole, and the peer is watched.
 pub async fn connect(
     address: &Address,
     timeout: Option<Duration>,
     patience: Patience,
 ) -> io::Result<Stream> {
+    let stream = dial(address, timeout).await?;
+    stream.set_nodelay()?;
+    stream.watch(patience)?;
+    Ok(stream)
+}
+
+async fn dial(address: &Address, timeout: Option<Duration>) -> io::Result<Stream> {
     let connecting = async {
         match address {
-            Address::Tcp(address) => {
-                let stream = TcpStream::connect(address).await?;
-                // Requests are written whole; waiting for more to send only delays them.
-                stream.set_nodelay(true)?;
-                sockopt::set_socket_keepalive(&stream, true)?;
-                sockopt::set_tcp_keepidle(&stream, ASKED_AFTER)?;
-                sockopt::set_tcp_keepintvl(&stream, ASKED_EVERY)?;
-                let stream = Stream::Tcp(stream);
-                stream.set_patience(patience)?;
-                Ok(stream)
-            }
+            Address::Tcp(address) => dial_tcp(*address).await.map(Stream::Tcp),
             Address::Unix(path) => UnixStream::connect(path).await.map(Stream::Unix),
         }
     };
     match timeout {
         Some(timeout) => tokio::time::timeout(timeout, connecting).await?,
         None => connecting.await,
+    }
+}
+
+/// As tokio connects, but that it is the event which tells how it went: to ask the kernel each time
+/// costs a system call.
+async fn dial_tcp(address: SocketAddr) -> io::Result<TcpStream> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM.nonblocking(), None)?;
+    match socket.connect(&address.into()) {
+        Err(error) if Errno::from_io_error(&error) == Some(Errno::INPROGRESS) => {}
+        connected => connected?,
+    }
+    let stream = TcpStream::from_std(socket.into())?;
+    poll_fn(|cx| stream.poll_write_ready(cx)).await?;
+    match stream.try_io(Interest::ERROR, || stream.take_error()) {
+        Ok(Some(error)) => Err(error),
+        _ => Ok(stream),
+    }
+}
+
+/// Says that no more will come, or what has broken the connection if no read or write has told that yet.
+fn end(stream: &TcpStream) -> io::Result<()> {
+    match shutdown(stream, Shutdown::Write) {
+        // There is no connection any more, which is all that this says.
+        Err(Errno::NOTCONN) => Err(stream.take_error()?.unwrap_or(Errno::NOTCONN.into())),
+        ended => Ok(ended?),
     }
 }
 
@@ -237,7 +291,15 @@ impl AsyncWrite for Stream {
         delegate!(self, stream => Pin::new(stream).poll_flush(cx))
     }
 
+    /// Also tells what has broken the connection, if no read or write has told that yet.
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        delegate!(self, stream => Pin::new(stream).poll_shutdown(cx))
+        match self.get_mut() {
+            Self::Tcp(stream) => Poll::Ready(end(stream)),
+            Self::Unix(stream) => match stream.take_error()? {
+                Some(error) => Poll::Ready(Err(error)),
+                None => Pin::new(stream).poll_shutdown(cx),
+            },
+            Self::Tls(stream) => Pin::new(stream).poll_shutdown(cx),
+        }
     }
 }

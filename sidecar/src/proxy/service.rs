@@ -30,7 +30,8 @@ impl Service {
     /// Carries a connection to its end.
     pub(super) async fn serve(&self, arrival: Arrival) {
         match self {
-            Self::Http(site) => http::serve(arrival, Rc::clone(site)).await,
+            // Boxed, because what tasks are made of is copied several times, and this is most of it.
+            Self::Http(site) => Box::pin(http::serve(arrival, Rc::clone(site))).await,
             Self::Tcp(site) => tcp::serve(arrival, site).await,
             Self::Udp(_) => {}
         }

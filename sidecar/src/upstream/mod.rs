@@ -45,7 +45,8 @@ pub struct Connection {
     pub wire: Wire,
     /// Whether it has carried a request before: then the backend may have closed it since.
     pub reused: bool,
-    patience: Patience,
+    /// `None`: it is left as the kernel makes it.
+    patience: Option<Patience>,
     backend: u64,
     _open: ConnectionGuard,
 }
@@ -58,11 +59,12 @@ pub enum Seat {
 }
 
 impl Seat {
-    /// The connection, opened as this cluster wants it. `header`: what a new one begins with.
+    /// The connection, opened as this cluster wants it. `header`: what a new one begins with. Without
+    /// `patience` a new one is left as the kernel makes it, until [`Connection::set_patience`].
     pub async fn connect(
         self,
         cluster: &Cluster,
-        patience: Patience,
+        patience: Option<Patience>,
         header: &[u8],
     ) -> io::Result<Box<Connection>> {
         match self {
@@ -77,7 +79,7 @@ impl Connection {
     async fn open(
         open: ConnectionGuard,
         cluster: &Cluster,
-        patience: Patience,
+        patience: Option<Patience>,
         header: &[u8],
     ) -> io::Result<Box<Self>> {
         let backend = open.backend();
@@ -98,12 +100,21 @@ impl Connection {
         }))
     }
 
+    /// Whether it is as the kernel has made it still: then small pieces wait for one another, and nobody
+    /// notices when the backend's machine vanishes.
+    pub fn is_raw(&self) -> bool {
+        self.patience.is_none()
+    }
+
     /// How long the backend's machine may be silent from now on. A system call only where that
     /// changes; where it fails the connection is broken, which the next read tells.
     pub fn set_patience(&mut self, patience: Patience) {
-        if self.patience != patience && self.wire.stream.set_patience(patience).is_ok() {
-            self.patience = patience;
-        }
+        let stream = &self.wire.stream;
+        let _ = match self.patience.replace(patience) {
+            Some(before) if before == patience => Ok(()),
+            Some(_) => stream.set_patience(patience),
+            None => stream.watch(patience),
+        };
     }
 
     /// The id of its backend.

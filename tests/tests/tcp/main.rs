@@ -8,6 +8,7 @@ mod connecting;
 mod ends;
 mod leaving;
 mod limits;
+mod pieces;
 mod postgres;
 mod redis;
 mod shares;

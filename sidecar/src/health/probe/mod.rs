@@ -41,7 +41,7 @@ pub async fn run(
     let opening = Opening {
         // The probe as a whole has a limit.
         timeout: None,
-        patience: Patience::Short,
+        patience: Some(Patience::Short),
         header: &header,
         tls: tls.map(|client| (client, name)),
     };

@@ -22,6 +22,9 @@ pub(super) type Connected = (Work, Box<Connection>);
 
 /// Connects to one backend after another until one accepts, for as long as `retry.attempts` that get
 /// no answer may take. Each connection begins with `header`.
+///
+/// Most connections are over before it matters what a socket does beside carrying bytes, so that it is
+/// the relay that sees to it, unless something is to be said before.
 pub(super) async fn connect(
     destination: &Destination,
     key: Key,
@@ -30,7 +33,9 @@ pub(super) async fn connect(
     let cluster = &destination.cluster;
     let settings = cluster.settings();
     let attempts = u32::try_from(settings.retry.attempts).unwrap_or(u32::MAX);
-    let patience = settings.timeouts.connect.map(|timeout| timeout.saturating_mul(attempts));
+    let limit = settings.timeouts.connect.map(|timeout| timeout.saturating_mul(attempts));
+    let speaks = !header.is_empty() || cluster.cluster.tls.is_some();
+    let patience = speaks.then_some(Patience::Long);
     let started = Instant::now();
     let mut tried: Vec<u64> = Vec::new();
     let result = loop {
@@ -39,7 +44,7 @@ pub(super) async fn connect(
             Err(_) if !tried.is_empty() => break Err(End::ConnectFailed),
             Err(none) => break Err(none.into()),
         };
-        match seat.connect(&cluster.cluster, Patience::Long, header).await {
+        match seat.connect(&cluster.cluster, patience, header).await {
             Ok(connection) => {
                 accepted(cluster, key, &mut work);
                 break Ok((work, connection));
@@ -51,7 +56,7 @@ pub(super) async fn connect(
                 work.pick.outcome(Outcome::ConnectFailed);
             }
         }
-        let late = patience.is_some_and(|patience| started.elapsed() >= patience);
+        let late = limit.is_some_and(|limit| started.elapsed() >= limit);
         if late || tried.len() >= MOST || settings.retry.attempts == 1 {
             break Err(End::ConnectFailed);
         }

@@ -6,23 +6,29 @@ use std::time::Duration;
 
 use super::site::Site;
 use super::way::{Broken, Way};
-use crate::net::dial::{Stream, has_vanished};
+use crate::net::dial::{Patience, Stream, has_vanished};
 use crate::proxy::cluster::LocalCluster;
 use crate::proxy::timer::Timer;
 use crate::telemetry::access::Moved;
 use crate::telemetry::metrics::{End, Outcome};
-use crate::upstream::Work;
+use crate::upstream::{Connection, Work};
+
+/// So old is a connection when the kernel is told to see whether the backend's machine is there: many are
+/// over before, and it takes four system calls.
+const YOUNG: Duration = Duration::from_secs(1);
 
 /// A connection whose backend is connected.
 pub(super) struct Relay<'a> {
     app: Stream,
-    backend: &'a mut Stream,
+    backend: &'a mut Connection,
     there: Way,
     back: Way,
     cluster: &'a LocalCluster,
     site: &'a Site,
     idle: Timer,
     age: Option<Timer>,
+    /// `None`: the backend's machine is watched.
+    young: Option<Timer>,
     counted: Moved,
     /// Whether one side had ended when it was last looked.
     half_closed: bool,
@@ -34,28 +40,29 @@ impl<'a> Relay<'a> {
     /// `first`: what the backend is sent before anything that is read from the app from now on.
     pub(super) fn new(
         app: Stream,
-        backend: &'a mut Stream,
+        backend: &'a mut Connection,
         first: Vec<u8>,
         cluster: &'a LocalCluster,
         site: &'a Site,
     ) -> Self {
         let timeouts = cluster.settings().timeouts;
-        let age = timeouts.max_age.map(|max| {
+        let timer = |after| {
             let timer = site.timers.timer();
-            timer.set(Some(spread(max)));
+            timer.set(after);
             timer
-        });
-        let idle = site.timers.timer();
-        idle.set(timeouts.idle);
+        };
+        let is_raw = backend.is_raw();
+        let there = Way::starting_with(first, is_raw);
         Self {
             app,
             backend,
-            there: Way::starting_with(first),
+            there,
             back: Way::default(),
             cluster,
             site,
-            idle,
-            age,
+            idle: timer(timeouts.idle),
+            age: timeouts.max_age.map(|max| timer(Some(spread(max)))),
+            young: is_raw.then(|| timer(Some(YOUNG))),
             counted: Moved::default(),
             half_closed: false,
             finished: false,
@@ -71,16 +78,17 @@ impl<'a> Relay<'a> {
     }
 
     fn poll(&mut self, work: &mut Work, cx: &mut Context<'_>) -> Poll<(End, Outcome)> {
-        let tools = &self.site.tools;
-        let there = match self.is_deaf() {
+        let is_deaf = self.is_deaf();
+        let (tools, backend) = (&self.site.tools, &mut self.backend.wire.stream);
+        let there = match is_deaf {
             true => Poll::Ready(Ok(())),
-            false => self.there.poll(&mut self.app, self.backend, tools, cx),
+            false => self.there.poll(&mut self.app, backend, self.back.shut, tools, cx),
         };
         if let Poll::Ready(Err(Broken::To(_))) = there {
             // What it has said before is still brought to the app.
             self.back.breaks_off = true;
         }
-        let back = self.back.poll(self.backend, &mut self.app, tools, cx);
+        let back = self.back.poll(backend, &mut self.app, self.there.shut, tools, cx);
         self.count(work);
         match there {
             Poll::Ready(Err(Broken::From(_))) => return ready(End::ByApp, Outcome::Cancelled),
@@ -114,6 +122,10 @@ impl<'a> Relay<'a> {
         // A move is nothing to what may not begin anew.
         if work.poll(cx).is_ready() {
             return ready(End::Drained, Outcome::Cancelled);
+        }
+        if self.young.as_ref().is_some_and(|young| young.poll(cx).is_ready()) {
+            self.backend.set_patience(Patience::Long);
+            self.young = None;
         }
         match self.idle.poll(cx) {
             _ if aged => ready(End::MaxAge, Outcome::Success),
@@ -166,7 +178,7 @@ impl Drop for Relay<'_> {
     fn drop(&mut self) {
         if !self.finished {
             self.app.reset_on_close();
-            self.backend.reset_on_close();
+            self.backend.wire.stream.reset_on_close();
         }
     }
 }

@@ -39,8 +39,7 @@ pub(in crate::proxy) async fn serve(arrival: Arrival, site: &Site) {
     let header = header(cluster.settings().proxy_protocol, client, asked);
     match connect(destination, key, &header).await {
         Ok((mut work, mut connection)) => {
-            let backend = &mut connection.wire.stream;
-            let relay = Relay::new(app, backend, first, cluster, site);
+            let relay = Relay::new(app, &mut connection, first, cluster, site);
             record.backend = Some(Arc::clone(&work.pick.backend.name));
             (record.end, record.moved) = relay.run(&mut work).await;
         }

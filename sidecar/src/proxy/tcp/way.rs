@@ -54,6 +54,9 @@ pub(super) struct Way {
     /// What was read and is still to be written, from `written` on.
     rest: Vec<u8>,
     written: usize,
+    /// Whether a small piece would wait until the other side has said that it has what came before,
+    /// which the first one does not.
+    delays: bool,
     /// Whether something was written that may lie in the stream still.
     unflushed: bool,
     pipe: Option<Pipe>,
@@ -71,16 +74,19 @@ pub(super) struct Way {
 }
 
 impl Way {
-    /// Begins with bytes that were read before.
-    pub(super) fn starting_with(rest: Vec<u8>) -> Self {
-        Self { rest, ..Self::default() }
+    /// Begins with bytes that were read before. `delays`: the socket that is written to has not been told
+    /// to send at once.
+    pub(super) fn starting_with(rest: Vec<u8>, delays: bool) -> Self {
+        Self { rest, delays, ..Self::default() }
     }
 
-    /// Ready when one side has ended and the other has been told, or when it broke off.
+    /// Ready when one side has ended and the other has been told, or when it broke off. `closes`: the
+    /// other one has ended before, so that it is told by being closed.
     pub(super) fn poll(
         &mut self,
         from: &mut Stream,
         to: &mut Stream,
+        closes: bool,
         tools: &Tools,
         cx: &mut Context<'_>,
     ) -> Poll<Result<(), Broken>> {
@@ -93,8 +99,11 @@ impl Way {
                 return Poll::Ready(Err(Broken::From(io::ErrorKind::ConnectionReset.into())));
             }
             if self.ended {
-                to.check().map_err(Broken::To)?;
-                ready!(Pin::new(to).poll_shutdown(cx)).map_err(Broken::To)?;
+                match closes && to.is_plain() {
+                    true => to.check(),
+                    false => ready!(Pin::new(to).poll_shutdown(cx)),
+                }
+                .map_err(Broken::To)?;
                 self.shut = true;
                 self.pipe = None;
                 return Poll::Ready(Ok(()));
@@ -163,6 +172,10 @@ impl Way {
         self.full = if read.len() == SCRATCH { self.full + 1 } else { 0 };
         if self.full >= BULK {
             (self.pipe, self.full, self.thin) = (bulk(from, to, tools), 0, 0);
+        }
+        if self.delays && self.moved > 0 {
+            to.set_nodelay().map_err(Broken::To)?;
+            self.delays = false;
         }
         match Pin::new(to).poll_write(cx, read) {
             Poll::Ready(written) => {

@@ -82,7 +82,7 @@ pub(super) async fn attempt<'a>(
     answer: &mut ResponseHead,
 ) -> Result<Answered<'a>, Failure> {
     let cluster = &plan.decision.destination.cluster.cluster;
-    let connection = match seat.connect(cluster, Patience::Short, &[]).await {
+    let connection = match seat.connect(cluster, Some(Patience::Short), &[]).await {
         Ok(connection) => connection,
         Err(error) => return Err(not_connected(&mut work, &error)),
     };

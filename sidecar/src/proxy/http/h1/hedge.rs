@@ -115,7 +115,8 @@ impl Second {
             let cluster = Arc::clone(&plan.decision.destination.cluster.cluster);
             *self = match pick(plan, attempts, runners) {
                 Some((work, seat)) => {
-                    let opening = async move { seat.connect(&cluster, Patience::Short, &[]).await };
+                    let patience = Some(Patience::Short);
+                    let opening = async move { seat.connect(&cluster, patience, &[]).await };
                     Self::Connecting(work, Box::pin(opening))
                 }
                 None => Self::Done,
