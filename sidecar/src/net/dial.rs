@@ -106,6 +106,28 @@ impl Stream {
         }
     }
 
+    /// Ends when the other side is gone: it has broken off, or has ended and there is not a word of it to
+    /// be read. Whoever has said something may have ended and wait for the answer still.
+    pub async fn gone(&self) {
+        match self {
+            Self::Tcp(_) | Self::Unix(_) => {
+                if matches!(self.peek(&mut [0; 1]).await, Ok(1..)) {
+                    self.broken().await;
+                }
+            }
+            // What has come may be the end, or a word.
+            Self::Tls(_) => self.broken().await,
+        }
+    }
+
+    async fn broken(&self) {
+        let _ = match self {
+            Self::Tcp(stream) => stream.ready(Interest::ERROR).await,
+            Self::Unix(stream) => stream.ready(Interest::ERROR).await,
+            Self::Tls(stream) => return Box::pin(stream.get_ref().0.broken()).await,
+        };
+    }
+
     /// What it is bound to on this side; a unix socket has no such address.
     pub fn local_addr(&self) -> Option<SocketAddr> {
         match self {

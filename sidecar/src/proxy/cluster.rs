@@ -2,12 +2,14 @@
 
 use std::cell::RefCell;
 use std::net::IpAddr;
+use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use tokio::time::Instant;
+use tokio::sync::futures::Notified;
+use tokio::time::{Instant, Sleep, sleep_until};
 
-use crate::cluster::{Backend, Cluster, Key, NoPick, Pick, Picker, Wish};
+use crate::cluster::{Backend, Cluster, Key, NoPick, Pick, Picker, Waiting, Wish};
 use crate::config::{self, AffinityKey};
 use crate::telemetry::metrics::{AffinityResult, ClusterMetrics, Outcome};
 use crate::upstream::{Connection, Pool, Seat, Work, Works};
@@ -50,6 +52,23 @@ impl LocalCluster {
             }
         }
         Err(NoPick::Full)
+    }
+
+    /// Whether somebody waits for room, so that those who come now are behind.
+    pub(in crate::proxy) fn is_awaited(&self) -> bool {
+        self.cluster.gate.as_ref().is_some_and(|gate| gate.is_awaited())
+    }
+
+    /// A place in the queue for room, until then; `None` when it is full. `bound`: whether it is for
+    /// someone who may go to one backend only.
+    pub(in crate::proxy) fn queue(&self, bound: bool, until: Instant) -> Option<Queue<'_>> {
+        let place = self.cluster.gate.as_ref()?.queue()?;
+        Some(Queue { place, bound, room: None, limit: Box::pin(sleep_until(until)) })
+    }
+
+    /// Whether what belongs to this key may go to one backend only.
+    pub(in crate::proxy) fn binds(&self, key: Key) -> bool {
+        self.settings().affinity.strict && key != Key::None
     }
 
     /// Takes back a connection whose last answer has been read to its end. It is closed instead if
@@ -126,5 +145,47 @@ impl LocalCluster {
         let known = learned.get(key, now).is_some();
         learned.learn(key, pick.backend.id, now);
         known
+    }
+}
+
+/// Someone who waits for room in a cluster. Whoever gives up is never sent to a backend.
+#[derive(Debug)]
+pub(in crate::proxy) struct Queue<'c> {
+    place: Waiting<'c>,
+    bound: bool,
+    /// What has been asked for before the latest look, so that nothing is missed between the two.
+    room: Option<Pin<Box<Notified<'c>>>>,
+    limit: Pin<Box<Sleep>>,
+}
+
+/// Why somebody does not wait any longer.
+#[derive(Debug)]
+pub(in crate::proxy) enum GivesUp<L> {
+    /// The app has left, as this tells.
+    Left(L),
+    Late,
+}
+
+impl Queue<'_> {
+    /// Waits until it is worth to look for room, unless the app `leaves` or it takes too long.
+    pub(in crate::proxy) async fn wait<L>(
+        &mut self,
+        leaves: impl Future<Output = L>,
+    ) -> Result<(), GivesUp<L>> {
+        let Self { place, bound, room, limit } = self;
+        let chance = async {
+            match room.take() {
+                Some(room) => room.await,
+                None if *bound => {}
+                None => place.turn().await,
+            }
+            *room = Some(Box::pin(place.room()));
+        };
+        tokio::select! {
+            biased;
+            left = leaves => Err(GivesUp::Left(left)),
+            () = limit => Err(GivesUp::Late),
+            () = chance => Ok(()),
+        }
     }
 }

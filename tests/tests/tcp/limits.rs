@@ -79,6 +79,52 @@ async fn whoever_waits_for_room_at_a_backend_is_served_in_time_or_told() {
     }
 }
 
+/// It has broken off, or ended without a word: nobody waits any longer in its place, and no backend
+/// hears of it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn who_leaves_while_it_waits_for_room_is_noticed() {
+    let (server, sidecar) = one_at_a_time().await;
+    let (mut inside, _) = greeted(sidecar.web()).await.expect("there is room");
+    for (count, by_reset) in [(1, true), (2, false)] {
+        let mut waits = Raw::connect(sidecar.web()).await;
+        until_active(&sidecar, 2).await;
+        if by_reset {
+            waits.send("are you there?").await;
+            waits.reset();
+        } else {
+            drop(waits);
+        }
+        until_active(&sidecar, 1).await;
+        until_ends(&sidecar, "app_reset", count).await;
+    }
+    assert_repeats(&mut inside).await;
+    assert_eq!(server.accepted(), 1);
+}
+
+/// It waits for an answer.
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn who_has_said_all_that_it_has_to_say_waits_for_room_still() {
+    let (server, sidecar) = one_at_a_time().await;
+    let (inside, _) = greeted(sidecar.web()).await.expect("there is room");
+    let mut waits = Raw::connect(sidecar.web()).await;
+    waits.send("the last word\n").await;
+    waits.finish().await;
+    until_active(&sidecar, 2).await;
+    drop(inside);
+    assert_eq!(waits.line().await, Some(server.name()));
+    assert_eq!(waits.line().await, Some("the last word".into()));
+    assert!(waits.is_closed().await);
+    until_ends(&sidecar, "finished", 2).await;
+}
+
+/// Whoever comes second waits for longer than a test takes.
+async fn one_at_a_time() -> (Server, Sidecar) {
+    let server = Server::greeting().await;
+    let limits = "[clusters.api.limits]\nmax_connections = 1\nqueue = 1\nqueue_timeout = \"1m\"\n";
+    let sidecar = Sidecar::ready(&config(&[server.address], limits)).await;
+    (server, sidecar)
+}
+
 async fn until_active(sidecar: &Sidecar, count: usize) {
     eventually(&format!("{count} are accepted"), secs(5), || async {
         let active = sidecar.metric("outrigger_connections_active", &[]).await;

@@ -3,14 +3,12 @@
 //! Nothing of the app's has been read when a connection fails, so every other backend may be asked:
 //! that loses nobody anything but time, and there is a bound on that.
 
-use std::time::Duration;
-
 use tokio::time::Instant;
 
 use super::site::Destination;
 use crate::cluster::{Key, NoPick, Wish};
-use crate::net::dial::Patience;
-use crate::proxy::cluster::LocalCluster;
+use crate::net::dial::{Patience, Stream};
+use crate::proxy::cluster::{GivesUp, LocalCluster};
 use crate::telemetry::metrics::{End, Outcome};
 use crate::upstream::{Connection, Seat, Work};
 
@@ -21,12 +19,14 @@ const MOST: usize = 16;
 pub(super) type Connected = (Work, Box<Connection>);
 
 /// Connects to one backend after another until one accepts, for as long as `retry.attempts` that get
-/// no answer may take. Each connection begins with `header`.
+/// no answer may take. Each connection begins with `header`. Only who waits for room is watched: to
+/// connect takes less time.
 ///
 /// Most connections are over before it matters what a socket does beside carrying bytes, so that it is
 /// the relay that sees to it, unless something is to be said before.
 pub(super) async fn connect(
     destination: &Destination,
+    app: &Stream,
     key: Key,
     header: &[u8],
 ) -> Result<Connected, End> {
@@ -39,10 +39,10 @@ pub(super) async fn connect(
     let started = Instant::now();
     let mut tried: Vec<u64> = Vec::new();
     let result = loop {
-        let (mut work, seat) = match find(cluster, key, &tried).await {
+        let (mut work, seat) = match find(cluster, app, key, &tried).await {
             Ok(found) => found,
-            Err(_) if !tried.is_empty() => break Err(End::ConnectFailed),
-            Err(none) => break Err(none.into()),
+            Err(end) if tried.is_empty() || end == End::ByApp => break Err(end),
+            Err(_) => break Err(End::ConnectFailed),
         };
         match seat.connect(&cluster.cluster, patience, header).await {
             Ok(connection) => {
@@ -81,35 +81,36 @@ fn accepted(cluster: &LocalCluster, key: Key, work: &mut Work) {
 }
 
 /// Picks a backend, and waits for room if there is none, or others have waited before.
-async fn find(cluster: &LocalCluster, key: Key, tried: &[u64]) -> Result<(Work, Seat), NoPick> {
+async fn find(
+    cluster: &LocalCluster,
+    app: &Stream,
+    key: Key,
+    tried: &[u64],
+) -> Result<(Work, Seat), End> {
     let pick = || {
         let wish = Wish { key, tried, replayable: true, now: Instant::now() };
         cluster.pick(wish, true)
     };
-    let Some(gate) = &cluster.cluster.gate else { return pick() };
-    if !gate.is_awaited() {
+    let bound = cluster.binds(key);
+    if bound || !cluster.is_awaited() {
         match pick() {
             Err(NoPick::Full) => {}
-            found => return found,
+            found => return Ok(found?),
         }
     }
-    let Some(mut place) = gate.queue() else { return Err(NoPick::Full) };
-    let bound = cluster.settings().affinity.strict && key != Key::None;
-    let room = async {
-        if !bound {
-            place.turn().await;
+    let until = Instant::now() + cluster.settings().limits.queue_timeout;
+    let Some(mut queue) = cluster.queue(bound, until) else { return Err(End::Overflow) };
+    loop {
+        match queue.wait(app.gone()).await {
+            Ok(()) => {}
+            Err(GivesUp::Left(())) => return Err(End::ByApp),
+            Err(GivesUp::Late) => return Err(End::Overflow),
         }
-        loop {
-            // Asked for before the look, so that nothing is missed between the two.
-            let room = place.room();
-            match pick() {
-                Err(NoPick::Full) => room.await,
-                found => return found,
-            }
+        match pick() {
+            Err(NoPick::Full) => {}
+            found => return Ok(found?),
         }
-    };
-    let limit: Duration = cluster.settings().limits.queue_timeout;
-    tokio::time::timeout(limit, room).await.unwrap_or(Err(NoPick::Full))
+    }
 }
 
 impl From<NoPick> for End {

@@ -37,7 +37,7 @@ pub(in crate::proxy) async fn serve(arrival: Arrival, site: &Site) {
         .unwrap_or_else(|| cluster.client_key(said, client.map(|client| client.ip())));
     let asked = || asked.or_else(|| app.local_addr());
     let header = header(cluster.settings().proxy_protocol, client, asked);
-    match connect(destination, key, &header).await {
+    match connect(destination, &app, key, &header).await {
         Ok((mut work, mut connection)) => {
             let relay = Relay::new(app, &mut connection, first, cluster, site);
             record.backend = Some(Arc::clone(&work.pick.backend.name));

@@ -1,10 +1,8 @@
 //! Sending a request to a backend, and to another one where that is safe.
 
 use std::future::poll_fn;
-use std::pin::{Pin, pin};
-use std::task::Poll;
 
-use tokio::time::{Instant, Sleep};
+use tokio::time::Instant;
 
 use super::attempt::{Answered, attempt};
 use super::downstream::Downstream;
@@ -12,6 +10,7 @@ use super::exchange::{Plan, Stopped};
 use super::head::ResponseHead;
 use super::retry::Attempts;
 use crate::cluster::{NoPick, Wish};
+use crate::proxy::cluster::GivesUp;
 use crate::proxy::http::error::ProxyError;
 use crate::telemetry::metrics::Outcome;
 use crate::upstream::{Seat, Work};
@@ -71,13 +70,33 @@ async fn find(
     plan: &Plan<'_>,
     attempts: &mut Attempts<'_>,
 ) -> Result<Found, Stopped> {
-    if attempts.is_behind() && !plan.is_bound() {
-        return wait(app, plan, attempts).await;
+    let bound = plan.is_bound();
+    if bound || !attempts.is_behind() {
+        match pick(app, plan, attempts) {
+            Ok(found) => return Ok(found),
+            Err(NoPick::Full) => {}
+            Err(none) => return Err(attempts.last_or(ProxyError::from(none))),
+        }
     }
-    match pick(app, plan, attempts) {
-        Ok(found) => Ok(found),
-        Err(NoPick::Full) => wait(app, plan, attempts).await,
-        Err(none) => Err(attempts.last_or(ProxyError::from(none))),
+    let cluster = &plan.decision.destination.cluster;
+    let Some(mut queue) = cluster.queue(bound, attempts.waits_until()) else {
+        return Err(attempts.last_or(ProxyError::Overflow));
+    };
+    loop {
+        match queue.wait(poll_fn(|cx| app.poll_ended(cx))).await {
+            Ok(()) => {}
+            Err(GivesUp::Left(Err(_))) => return Err(Stopped::AppGone),
+            // An end may be that of the app, or of all that it has to say; then it waits for an
+            // answer still, and this is one.
+            Err(GivesUp::Left(Ok(())) | GivesUp::Late) => {
+                return Err(attempts.last_or(ProxyError::Overflow));
+            }
+        }
+        match pick(app, plan, attempts) {
+            Ok(found) => return Ok(found),
+            Err(NoPick::Full) => {}
+            Err(none) => return Err(attempts.last_or(ProxyError::from(none))),
+        }
     }
 }
 
@@ -90,55 +109,6 @@ fn pick(app: &Downstream, plan: &Plan<'_>, attempts: &Attempts<'_>) -> Result<Fo
     };
     // After a failure not over a connection that may have failed as well.
     plan.decision.destination.cluster.pick(wish, attempts.is_retry())
-}
-
-/// Waits in the cluster's queue, for as long as that may take; whoever gives up while waiting is
-/// never sent to a backend.
-async fn wait(
-    app: &mut Downstream,
-    plan: &Plan<'_>,
-    attempts: &mut Attempts<'_>,
-) -> Result<Found, Stopped> {
-    let cluster = &plan.decision.destination.cluster;
-    let queued = cluster.cluster.gate.as_ref().and_then(|gate| gate.queue());
-    let Some(mut place) = queued else { return Err(attempts.last_or(ProxyError::Overflow)) };
-    let mut limit = pin!(tokio::time::sleep_until(attempts.waits_until()));
-    if !plan.is_bound() {
-        patiently(app, limit.as_mut(), attempts, place.turn()).await?;
-    }
-    loop {
-        // Asked for before the look, so that nothing is missed between the two.
-        let room = place.room();
-        match pick(app, plan, attempts) {
-            Ok(found) => return Ok(found),
-            Err(NoPick::Full) => {}
-            Err(none) => return Err(attempts.last_or(ProxyError::from(none))),
-        }
-        patiently(app, limit.as_mut(), attempts, room).await?;
-    }
-}
-
-/// Waits for something, unless the app leaves or it takes too long.
-async fn patiently(
-    app: &mut Downstream,
-    mut limit: Pin<&mut Sleep>,
-    attempts: &mut Attempts<'_>,
-    what: impl Future<Output = ()>,
-) -> Result<(), Stopped> {
-    let mut what = pin!(what);
-    poll_fn(|cx| {
-        let ended = app.poll_ended(cx);
-        if matches!(ended, Poll::Ready(Err(_))) {
-            return Poll::Ready(Err(Stopped::AppGone));
-        }
-        // An end may be that of the app, or of all that it has to say; then it waits for an answer
-        // still, and this is one.
-        if ended.is_ready() || limit.as_mut().poll(cx).is_ready() {
-            return Poll::Ready(Err(attempts.last_or(ProxyError::Overflow)));
-        }
-        what.as_mut().poll(cx).map(Ok)
-    })
-    .await
 }
 
 /// Another backend to ask, in place of one whose answer has a status that is tried again. Without

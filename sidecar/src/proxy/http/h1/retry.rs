@@ -15,7 +15,6 @@ use super::exchange::{Plan, Stopped};
 use super::fields::Kind;
 use super::framing::Framing;
 use super::head::Request;
-use crate::cluster::Key;
 use crate::proxy::cluster::LocalCluster;
 
 /// Back-off between attempts is drawn from zero to this, doubled each time up to the most.
@@ -83,8 +82,7 @@ impl<'a> Attempts<'a> {
 
     /// Whether it has to wait behind others: it has not begun, and they were here before.
     pub(super) fn is_behind(&self) -> bool {
-        let gate = self.cluster.cluster.gate.as_ref();
-        gate.is_some_and(|gate| gate.is_awaited()) && self.tried.is_empty() && !self.is_retry()
+        self.cluster.is_awaited() && self.tried.is_empty() && !self.is_retry()
     }
 
     /// Until when it may wait for room, in all.
@@ -200,8 +198,7 @@ pub(super) fn is_repeatable(request: &Request<'_>) -> bool {
 impl Plan<'_> {
     /// Whether it may go to one backend only.
     pub(super) fn is_bound(&self) -> bool {
-        let affinity = &self.decision.destination.cluster.settings().affinity;
-        affinity.strict && self.affinity.key != Key::None
+        self.decision.destination.cluster.binds(self.affinity.key)
     }
 
     /// Whether nothing but its head would have to be sent again.
