@@ -8,6 +8,7 @@ mod leaks;
 mod oversize;
 mod pressure;
 mod rude;
+mod storm;
 mod traffic;
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
