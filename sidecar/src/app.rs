@@ -31,7 +31,7 @@ use crate::proxy::listener::{Listener, Socket as Bound};
 use crate::proxy::worker;
 use crate::shutdown::{self, Guards, Phase};
 use crate::state::{self, StateError};
-use crate::telemetry::access::AccessLog;
+use crate::telemetry::access::{self, AccessLog};
 use crate::telemetry::metrics::{Metrics, TOUCH};
 use crate::tls::{self, Tls};
 use crate::{config, discovery, health};
@@ -69,7 +69,7 @@ pub struct Sidecar {
     guards: Guards,
     workers: Vec<JoinHandle<()>>,
     /// Ends with the last worker.
-    access_writer: Option<JoinHandle<()>>,
+    access_writer: Option<access::Writer>,
     grace: Duration,
 }
 
@@ -140,8 +140,11 @@ impl Sidecar {
             tracing::warn!(connections = self.guards.count(), "cut at the end of shutdown_grace");
         }
         drop(self.phase);
-        for thread in self.workers.into_iter().chain(self.access_writer) {
-            let _ = thread.join();
+        for worker in self.workers {
+            let _ = worker.join();
+        }
+        if let Some(writer) = self.access_writer {
+            writer.finish();
         }
         finished
     }

@@ -19,7 +19,8 @@ pub(super) struct Made<'a> {
     pub(super) clusters: &'a [Arc<Cluster>],
     pub(super) metrics: &'a Arc<Metrics>,
     pub(super) tls: &'a Tls,
-    pub(super) access: Option<Arc<AccessLog>>,
+    /// `None`: nothing is written down.
+    pub(super) access: Option<AccessLog>,
 }
 
 impl Made<'_> {
@@ -48,7 +49,7 @@ impl Made<'_> {
                 tls: self.tls.listeners.get(&settings.name).cloned(),
                 sources: settings.max_per_source.map(PerSource::new),
             },
-            access: self.access.clone(),
+            access: self.access.as_ref().map(|log| Arc::new(log.of(settings))),
             settings: settings.clone(),
             address,
         };

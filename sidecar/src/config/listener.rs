@@ -30,6 +30,17 @@ pub enum Traffic {
     Udp(UdpTraffic),
 }
 
+impl Traffic {
+    /// As it is named in the configuration.
+    pub fn protocol(&self) -> &'static str {
+        match self {
+            Self::Http(_) => "http",
+            Self::Tcp(_) => "tcp",
+            Self::Udp(_) => "udp",
+        }
+    }
+}
+
 #[derive(Debug, Clone)]
 pub struct HttpTraffic {
     /// At least one; a listener with `cluster` has one route that matches everything.

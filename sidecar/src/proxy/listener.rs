@@ -9,7 +9,7 @@ use super::door::Door;
 use crate::cluster::Cluster;
 use crate::config::{self, HttpTraffic, TcpTraffic, UdpTraffic};
 use crate::net::{Address, listen, udp};
-use crate::telemetry::access::AccessLog;
+use crate::telemetry::access::ListenerLog;
 use crate::telemetry::metrics::{ListenerMetrics, RouteMetrics, TransportMetrics, UdpMetrics};
 
 #[derive(Debug)]
@@ -21,7 +21,7 @@ pub struct Listener {
     pub role: Role,
     pub door: Door,
     /// `None`: nothing is written down.
-    pub access: Option<Arc<AccessLog>>,
+    pub access: Option<Arc<ListenerLog>>,
     /// Bounds the connections that are open.
     pub permits: Arc<Semaphore>,
 }

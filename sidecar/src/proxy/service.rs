@@ -101,6 +101,7 @@ impl<'w> Services<'w> {
             draining: Rc::clone(self.draining),
             closing: Rc::clone(self.closing),
             date: Rc::clone(&self.date),
+            access: listener.access.clone(),
         }
     }
 
@@ -119,7 +120,6 @@ impl<'w> Services<'w> {
             nowhere: Arc::clone(&leads.nowhere),
             timers: Rc::clone(self.timers),
             tools: Rc::clone(&self.tools),
-            name: Arc::clone(&listener.settings.name),
             access: listener.access.clone(),
         }
     }
@@ -138,7 +138,6 @@ impl<'w> Services<'w> {
             metrics: Arc::clone(metrics),
             listener: Arc::clone(&listener.metrics),
             udp: Arc::clone(udp),
-            name: Arc::clone(&listener.settings.name),
             access: listener.access.clone(),
         })
     }

@@ -5,7 +5,6 @@ mod certificates;
 mod originated;
 mod passed;
 mod terminated;
-mod written;
 
 use std::process::Output;
 

@@ -1,4 +1,5 @@
 //! What a running sidecar says of itself.
 
+mod access;
 mod events;
 mod metrics;

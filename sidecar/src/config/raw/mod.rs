@@ -87,8 +87,8 @@ pub struct Log {
     pub level: LogLevel,
     /// Lines for people or for machines.
     pub format: LogFormat,
-    /// Where a line is written for each TCP connection and UDP session that has ended: `off`,
-    /// `stdout` or the path of a file, which is appended to.
+    /// Where a line is written for each request that was answered, and for each TCP connection and
+    /// UDP session that has ended: `off`, `stdout` or the path of a file, which is appended to.
     pub access: AccessText,
 }
 

@@ -8,6 +8,7 @@
 //! What decides looks at methods, paths and fields; what moves bytes is the engine's. HTTP/2 will
 //! be a second engine beside [`h1`], on the same decisions.
 
+mod account;
 mod affinity;
 pub mod cookie;
 pub(crate) mod error;

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use tokio::time::Instant;
 
+use super::account::{Account, Answer};
 use super::error::ProxyError;
 use super::h1::defect::Defect;
 use super::h1::target::{Target, split_port};
@@ -15,7 +16,8 @@ use super::route::{Match, Routes};
 use crate::config::{self, HostPolicy};
 use crate::proxy::cluster::LocalCluster;
 use crate::proxy::timer::Timers;
-use crate::telemetry::metrics::RouteMetrics;
+use crate::telemetry::access::ListenerLog;
+use crate::telemetry::metrics::{End, RouteMetrics};
 
 /// Where a route leads.
 #[derive(Debug)]
@@ -38,6 +40,8 @@ pub(in crate::proxy) struct Site {
     /// Whether idle connections are to be closed; whoever sets it wakes all timers.
     pub(in crate::proxy) closing: Rc<Cell<bool>>,
     pub(in crate::proxy) date: Rc<Date>,
+    /// `None`: nothing is written down.
+    pub(in crate::proxy) access: Option<Arc<ListenerLog>>,
 }
 
 /// What is done with a request.
@@ -74,23 +78,40 @@ impl Site {
     }
 }
 
-/// Counts a request when its answer has ended, however it ends.
+/// Counts a request when its answer has ended, however it ends, and has it written down.
 #[derive(Debug)]
-pub(super) struct Record {
+pub(super) struct Record<'a> {
     metrics: Arc<RouteMetrics>,
     cluster: Option<Rc<LocalCluster>>,
     started: Instant,
     status: u16,
+    /// Why the answer is one of our own.
+    error: Option<ProxyError>,
+    is_tunnel: bool,
+    /// Why it has ended.
+    pub(super) end: End,
+    /// `None`: nothing is written down.
+    account: Option<&'a Account<'a>>,
 }
 
 /// What a request counts as that its app gave up, as nginx has it.
 const CLIENT_CLOSED_REQUEST: u16 = 499;
 
-impl Record {
-    pub(super) fn new(site: &Site) -> Self {
+impl<'a> Record<'a> {
+    pub(super) fn new(site: &Site, account: Option<&'a Account<'a>>) -> Self {
         let metrics = Arc::clone(&site.unrouted);
         let started = Instant::now();
-        Self { metrics, cluster: None, started, status: CLIENT_CLOSED_REQUEST }
+        Self {
+            metrics,
+            cluster: None,
+            started,
+            status: CLIENT_CLOSED_REQUEST,
+            error: None,
+            is_tunnel: false,
+            // Whoever is not heard of again was dropped with the worker.
+            end: End::ShuttingDown,
+            account,
+        }
     }
 
     /// When the head of the request was there.
@@ -110,6 +131,7 @@ impl Record {
 
     pub(super) fn failed(&mut self, error: ProxyError) {
         self.answered(error.status().as_u16());
+        self.error = Some(error);
         if let Some(counter) = self.metrics.errors(error.reason()) {
             counter.increment(1);
         }
@@ -117,16 +139,21 @@ impl Record {
 
     /// A connection that has become a tunnel has no duration as a request.
     pub(super) fn without_duration(&mut self) {
-        self.cluster = None;
+        self.is_tunnel = true;
     }
 }
 
-impl Drop for Record {
+impl Drop for Record<'_> {
     fn drop(&mut self) {
         self.metrics.requests(self.status).increment(1);
-        if let Some(cluster) = &self.cluster {
-            cluster.metrics().request_duration.record(self.started.elapsed());
+        let lasted = self.started.elapsed();
+        if let (Some(cluster), false) = (&self.cluster, self.is_tunnel) {
+            cluster.metrics().request_duration.record(lasted);
         }
+        let Some(account) = self.account else { return };
+        let cluster = self.cluster.as_ref().map(|cluster| Arc::clone(&cluster.settings().name));
+        let error = self.error.map(ProxyError::reason);
+        account.close(Answer { cluster, status: self.status, error, lasted, end: self.end });
     }
 }
 

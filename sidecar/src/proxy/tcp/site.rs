@@ -3,7 +3,6 @@
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::SystemTime;
 
 use tokio::time::Instant;
 
@@ -11,7 +10,7 @@ use super::route::Routes;
 use super::way::Tools;
 use crate::proxy::cluster::LocalCluster;
 use crate::proxy::timer::Timers;
-use crate::telemetry::access::{AccessLog, Entry, Moved};
+use crate::telemetry::access::{Entry, ListenerLog, Moved};
 use crate::telemetry::metrics::{End, TransportMetrics};
 
 #[derive(Debug)]
@@ -21,9 +20,8 @@ pub(in crate::proxy) struct Site {
     pub(in crate::proxy) nowhere: Arc<TransportMetrics>,
     pub(in crate::proxy) timers: Rc<Timers>,
     pub(in crate::proxy) tools: Rc<Tools>,
-    pub(in crate::proxy) name: Arc<str>,
     /// `None`: nothing is written down.
-    pub(in crate::proxy) access: Option<Arc<AccessLog>>,
+    pub(in crate::proxy) access: Option<Arc<ListenerLog>>,
 }
 
 /// Where a route leads.
@@ -73,15 +71,13 @@ impl Drop for Record<'_> {
         let Some(access) = &self.site.access else { return };
         let cluster = self.destination.map(|to| Arc::clone(&to.cluster.settings().name));
         access.note(Entry {
-            protocol: "tcp",
-            listener: Arc::clone(&self.site.name),
             cluster: cluster.unwrap_or_default(),
             client: self.client,
             backend: self.backend.take(),
-            ended: SystemTime::now(),
             lasted,
             moved: self.moved,
             end: self.end,
+            request: None,
         });
     }
 }

@@ -3,13 +3,12 @@
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::SystemTime;
 
 use tokio::time::Instant;
 
 use crate::config::UdpTraffic;
 use crate::proxy::cluster::LocalCluster;
-use crate::telemetry::access::{AccessLog, Entry, Moved};
+use crate::telemetry::access::{Entry, ListenerLog, Moved};
 use crate::telemetry::metrics::{End, ListenerMetrics, TransportMetrics, UdpMetrics};
 
 #[derive(Debug)]
@@ -19,9 +18,8 @@ pub(in crate::proxy) struct Site {
     pub(in crate::proxy) metrics: Arc<TransportMetrics>,
     pub(in crate::proxy) listener: Arc<ListenerMetrics>,
     pub(in crate::proxy) udp: Arc<UdpMetrics>,
-    pub(in crate::proxy) name: Arc<str>,
     /// `None`: nothing is written down.
-    pub(in crate::proxy) access: Option<Arc<AccessLog>>,
+    pub(in crate::proxy) access: Option<Arc<ListenerLog>>,
 }
 
 /// Counts a session for as long as it is open, and when it has ended, however it ends, and has it
@@ -54,15 +52,13 @@ impl Drop for Record {
         self.site.metrics.ended(self.end, lasted);
         let Some(access) = &self.site.access else { return };
         access.note(Entry {
-            protocol: "udp",
-            listener: Arc::clone(&self.site.name),
             cluster: Arc::clone(&self.site.cluster.settings().name),
             client: Some(self.client),
             backend: self.backend.take(),
-            ended: SystemTime::now(),
             lasted,
             moved: self.moved,
             end: self.end,
+            request: None,
         });
     }
 }

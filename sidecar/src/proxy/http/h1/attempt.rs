@@ -81,7 +81,8 @@ pub(super) async fn attempt<'a>(
     attempts: &mut Attempts<'_>,
     answer: &mut ResponseHead,
 ) -> Result<Answered<'a>, Failure> {
-    let cluster = &plan.decision.destination.cluster.cluster;
+    plan.asks(&work, attempts);
+    let cluster = &plan.cluster().cluster;
     let connection = match seat.connect(cluster, Some(Patience::Short), &[]).await {
         Ok(connection) => connection,
         Err(error) => return Err(not_connected(&mut work, &error)),
@@ -109,7 +110,6 @@ impl<'a> Attempt<'a> {
         mut connection: Box<Connection>,
         patience: Option<Duration>,
     ) -> Self {
-        let cluster = &plan.decision.destination.cluster;
         let outgoing = Outgoing {
             request: plan.request,
             target: plan.target,
@@ -118,7 +118,7 @@ impl<'a> Attempt<'a> {
             framing: plan.framing,
             sender: &app.sender,
             upgrade: plan.upgrade,
-            cookie: match &cluster.settings().affinity.key {
+            cookie: match &plan.cluster().settings().affinity.key {
                 AffinityKey::Cookie(name) => Some(name.as_bytes()),
                 _ => None,
             },
@@ -134,7 +134,7 @@ impl<'a> Attempt<'a> {
         Self {
             written_before: connection.wire.written,
             read_before: connection.wire.read,
-            upload: Upload::new(plan.framing, cluster, patience),
+            upload: Upload::new(plan, patience),
             progress: Progress::default(),
             connection,
             work,

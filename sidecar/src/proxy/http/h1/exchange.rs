@@ -12,15 +12,17 @@ use super::forward::forward;
 use super::framing::{self, Framing};
 use super::head::{Request, RequestHead, Response, ResponseHead};
 use super::relay::{Relay, RelayError, Side, Trailers};
-use super::retry;
+use super::retry::{self, Attempts};
 use super::target::{self, Target};
 use super::upload::Upload;
 use super::write::{self, Leaving};
 use super::{reply, tunnel};
+use crate::proxy::cluster::LocalCluster;
+use crate::proxy::http::account::Account;
 use crate::proxy::http::affinity::Affinity;
 use crate::proxy::http::error::ProxyError;
 use crate::proxy::http::site::{Decision, Record, Site};
-use crate::telemetry::metrics::Outcome;
+use crate::telemetry::metrics::{End, Outcome};
 use crate::upstream::Work;
 
 /// What becomes of the app's connection after an exchange.
@@ -46,6 +48,8 @@ pub(super) struct Plan<'a> {
     pub(super) affinity: Affinity,
     /// Whether it may be seen twice.
     pub(super) repeatable: bool,
+    /// `None`: nothing is written down.
+    pub(super) account: Option<&'a Account<'a>>,
 }
 
 /// Serves one request.
@@ -55,9 +59,10 @@ pub(super) async fn exchange(
     answer: &mut ResponseHead,
     site: &Rc<Site>,
 ) -> After {
-    let mut record = Record::new(site);
     let request = head.view();
-    let plan = match plan(app, request, site) {
+    let account = Account::open(site, app.sender.peer, Some(request));
+    let mut record = Record::new(site, account.as_ref());
+    let plan = match plan(app, request, site, account.as_ref()) {
         Ok(plan) => plan,
         Err(error) => {
             let after = after_error(error, &request, site);
@@ -78,7 +83,10 @@ pub(super) async fn exchange(
             let after = after_error(error, &request, site);
             own_answer(app, error, &request, after, record).await
         }
-        Err(Stopped::AppGone) => After::Reset,
+        Err(Stopped::AppGone) => {
+            record.end = End::ByApp;
+            After::Reset
+        }
     }
 }
 
@@ -94,6 +102,7 @@ fn plan<'a>(
     app: &Downstream,
     request: Request<'a>,
     site: &'a Site,
+    account: Option<&'a Account<'a>>,
 ) -> Result<Plan<'a>, ProxyError> {
     let target = target::check(&request)?;
     let framing = framing::of_request(&request)?;
@@ -102,7 +111,36 @@ fn plan<'a>(
     let cluster = &decision.destination.cluster;
     let affinity = Affinity::of(cluster, request.fields, || app.sender.client(request.fields));
     let repeatable = upgrade.is_none() && retry::is_repeatable(&request);
-    Ok(Plan { request, target, framing, upgrade, decision, affinity, repeatable })
+    Ok(Plan { request, target, framing, upgrade, decision, affinity, repeatable, account })
+}
+
+impl Plan<'_> {
+    pub(super) fn cluster(&self) -> &LocalCluster {
+        &self.decision.destination.cluster
+    }
+
+    /// A backend is asked, as one more attempt.
+    pub(super) fn asks(&self, work: &Work, attempts: &Attempts<'_>) {
+        if let Some(account) = self.account {
+            account.asked(&work.pick.backend.name, attempts.with_next());
+        }
+    }
+
+    /// Counts what has been passed on of the request's body.
+    pub(super) fn sent(&self, bytes: u64) {
+        self.cluster().metrics().bytes_to_backend.increment(bytes);
+        if let Some(account) = self.account {
+            account.sent(bytes);
+        }
+    }
+
+    /// Counts what has been passed on of the answer's body.
+    pub(super) fn received(&self, bytes: u64) {
+        self.cluster().metrics().bytes_from_backend.increment(bytes);
+        if let Some(account) = self.account {
+            account.received(bytes);
+        }
+    }
 }
 
 /// `Upgrade`, where `Connection` says that it is meant (RFC 9110, section 7.8). HTTP/2 cannot be
@@ -137,13 +175,24 @@ async fn own_answer(
     error: ProxyError,
     request: &Request<'_>,
     after: After,
-    mut record: Record,
+    mut record: Record<'_>,
 ) -> After {
     record.failed(error);
     reply::error(app.wire.output.bytes(), error, request, after == After::Close);
+    send(app, after, record).await
+}
+
+/// Writes an answer that is whole already.
+pub(super) async fn send(app: &mut Downstream, after: After, mut record: Record<'_>) -> After {
     match app.flush().await {
-        Ok(()) => after,
-        Err(_) => After::Reset,
+        Ok(()) => {
+            record.end = End::Finished;
+            after
+        }
+        Err(_) => {
+            record.end = End::ByApp;
+            After::Reset
+        }
     }
 }
 
@@ -151,7 +200,7 @@ async fn own_answer(
 fn settle(app: &Downstream, plan: &Plan<'_>, answered: &Answered<'_>) -> Vec<u8> {
     // Allocates only where there is one.
     let mut set_cookie = Vec::new();
-    let cluster = &plan.decision.destination.cluster;
+    let cluster = plan.cluster();
     let secure = app.sender.is_secure(plan.request.fields);
     plan.affinity.settle(cluster, &answered.work.pick, secure, &mut set_cookie);
     set_cookie
@@ -164,7 +213,7 @@ async fn relay_answer(
     answered: Answered<'_>,
     response: &Response<'_>,
     site: &Site,
-    mut record: Record,
+    mut record: Record<'_>,
 ) -> After {
     record.answered(response.status);
     let set_cookie = settle(app, plan, &answered);
@@ -199,7 +248,7 @@ async fn relay_answer(
         upload: &mut upload,
         work: &work,
     };
-    let cluster = &plan.decision.destination.cluster;
+    let cluster = plan.cluster();
     let written = app.wire.written;
     let relayed = poll_fn(|cx| download.poll(app, &mut connection.wire, plan, cx)).await;
     app.moved();
@@ -208,20 +257,25 @@ async fn relay_answer(
         Ok(()) => {}
         Err(Broken::Backend(outcome)) => {
             work.pick.outcome(outcome);
+            let (end, error) = match outcome {
+                Outcome::Timeout => (End::Idle, ProxyError::Timeout),
+                Outcome::Cancelled => (End::Drained, ProxyError::Reset),
+                _ => (End::ByBackend, ProxyError::UpstreamProtocol),
+            };
             if app.wire.written > written {
+                record.end = end;
                 return After::Reset;
             }
             // Nothing of it has left: there is still time for an answer that says so.
             app.wire.output.clear();
-            let error = match outcome {
-                Outcome::Timeout => ProxyError::Timeout,
-                Outcome::Cancelled => ProxyError::Reset,
-                _ => ProxyError::UpstreamProtocol,
-            };
             return own_answer(app, error, &plan.request, After::Close, record).await;
         }
-        Err(Broken::App) => return After::Reset,
+        Err(Broken::App) => {
+            record.end = End::ByApp;
+            return After::Reset;
+        }
     }
+    record.end = End::Finished;
     let failed = response.status >= 500;
     work.pick.outcome(if failed { Outcome::Http5xx } else { Outcome::Success });
     if kept {
@@ -288,7 +342,7 @@ impl Download<'_, '_> {
         }
         match self.relay.waiting {
             Side::From => {
-                let limit = plan.decision.destination.cluster.settings().timeouts.stream_idle;
+                let limit = plan.cluster().settings().timeouts.stream_idle;
                 app.upstream.set_if_clear(limit);
                 ready!(app.upstream.poll(cx));
                 Poll::Ready(Err(Broken::Backend(Outcome::Timeout)))
@@ -303,8 +357,7 @@ impl Download<'_, '_> {
     fn count(&mut self, plan: &Plan<'_>) {
         let new = self.relay.moved - self.counted;
         if new > 0 {
-            let metrics = plan.decision.destination.cluster.metrics();
-            metrics.bytes_from_backend.increment(new);
+            plan.received(new);
             self.counted = self.relay.moved;
         }
     }

@@ -25,7 +25,7 @@ pub(super) async fn forward<'a>(
     started: Instant,
     answer: &mut ResponseHead,
 ) -> Result<Answered<'a>, Stopped> {
-    let mut attempts = Attempts::new(&plan.decision.destination.cluster, started);
+    let mut attempts = Attempts::new(plan.cluster(), started);
     app.wire.input.hold();
     let result = one_after_another(app, plan, &mut attempts, answer).await;
     app.wire.input.release();
@@ -78,8 +78,7 @@ async fn find(
             Err(none) => return Err(attempts.last_or(ProxyError::from(none))),
         }
     }
-    let cluster = &plan.decision.destination.cluster;
-    let Some(mut queue) = cluster.queue(bound, attempts.waits_until()) else {
+    let Some(mut queue) = plan.cluster().queue(bound, attempts.waits_until()) else {
         return Err(attempts.last_or(ProxyError::Overflow));
     };
     loop {
@@ -108,7 +107,7 @@ fn pick(app: &Downstream, plan: &Plan<'_>, attempts: &Attempts<'_>) -> Result<Fo
         now: attempts.now(),
     };
     // After a failure not over a connection that may have failed as well.
-    plan.decision.destination.cluster.pick(wish, attempts.is_retry())
+    plan.cluster().pick(wish, attempts.is_retry())
 }
 
 /// Another backend to ask, in place of one whose answer has a status that is tried again. Without

@@ -30,7 +30,7 @@ pub(super) fn delay(
     first: &Attempt<'_>,
     attempts: &Attempts<'_>,
 ) -> Option<Duration> {
-    let after = plan.decision.destination.cluster.settings().retry.hedge_after?;
+    let after = plan.cluster().settings().retry.hedge_after?;
     let harmless = plan.repeatable && plan.has_no_body() && !(first.belongs() && is_kept(plan));
     (harmless && attempts.may_follow()).then_some(after)
 }
@@ -38,7 +38,7 @@ pub(super) fn delay(
 /// Whether the client would be lost to a second backend: that would keep it from then on, but for
 /// a hashed key, which leads to the first one again.
 fn is_kept(plan: &Plan<'_>) -> bool {
-    let strict = plan.decision.destination.cluster.settings().affinity.strict;
+    let strict = plan.cluster().settings().affinity.strict;
     strict || !matches!(plan.affinity.key, Key::Hashed(_))
 }
 
@@ -68,7 +68,11 @@ pub(super) async fn race<'a>(
         .await;
         let end = match head.and_then(|()| runners[index].framing(plan, answer)) {
             Ok(Some(framing)) => {
-                return Ok(runners.swap_remove(index).answered(framing, &answer.view()));
+                let first = runners.swap_remove(index).answered(framing, &answer.view());
+                if let Some(account) = plan.account {
+                    account.answered(&first.work.pick.backend.name);
+                }
+                return Ok(first);
             }
             Ok(None) if interims < MAX_INTERIMS => {
                 interims += 1;
@@ -112,7 +116,7 @@ impl Second {
             if sleep.as_mut().poll(cx).is_pending() {
                 return None;
             }
-            let cluster = Arc::clone(&plan.decision.destination.cluster.cluster);
+            let cluster = Arc::clone(&plan.cluster().cluster);
             *self = match pick(plan, attempts, runners) {
                 Some((work, seat)) => {
                     let patience = Some(Patience::Short);
@@ -149,11 +153,12 @@ fn pick(
     let mut tried = attempts.tried.clone();
     tried.extend(runners.iter().map(Attempt::backend));
     let wish = Wish { key: Key::None, tried: &tried, replayable: false, now: Instant::now() };
-    let (mut work, seat) = plan.decision.destination.cluster.pick(wish, false).ok()?;
+    let (mut work, seat) = plan.cluster().pick(wish, false).ok()?;
     if !attempts.pay() {
         work.pick.outcome(Outcome::Unused);
         return None;
     }
     attempts.follows();
+    plan.asks(&work, attempts);
     Some((work, seat))
 }

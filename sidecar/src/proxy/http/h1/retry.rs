@@ -99,7 +99,7 @@ impl<'a> Attempts<'a> {
     /// Whether another attempt may follow the next one.
     pub(super) fn may_follow(&self) -> bool {
         let attempts = self.cluster.settings().retry.attempts;
-        self.count + 1 < attempts && (!self.is_retry() || self.has_time(Duration::ZERO))
+        self.with_next() < attempts && (!self.is_retry() || self.has_time(Duration::ZERO))
     }
 
     /// The failure of an earlier attempt, or else `error`.
@@ -139,6 +139,11 @@ impl<'a> Attempts<'a> {
             tokio::time::sleep(pause).await;
         }
         Ok(())
+    }
+
+    /// How many there are with the next one.
+    pub(super) fn with_next(&self) -> usize {
+        self.count + 1
     }
 
     /// Another attempt begins beside the one that there is, or in place of it.
@@ -198,7 +203,7 @@ pub(super) fn is_repeatable(request: &Request<'_>) -> bool {
 impl Plan<'_> {
     /// Whether it may go to one backend only.
     pub(super) fn is_bound(&self) -> bool {
-        self.decision.destination.cluster.binds(self.affinity.key)
+        self.cluster().binds(self.affinity.key)
     }
 
     /// Whether nothing but its head would have to be sent again.

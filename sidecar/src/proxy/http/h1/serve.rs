@@ -9,12 +9,13 @@ use tokio::time::timeout;
 
 use super::defect::Defect;
 use super::downstream::{Downstream, Next};
-use super::exchange::{After, exchange};
+use super::exchange::{After, exchange, send};
 use super::head::{RequestHead, ResponseHead};
 use super::reply;
 use super::write::Sender;
 use crate::net::wire::Wire;
 use crate::proxy::door::Arrival;
+use crate::proxy::http::account::Account;
 use crate::proxy::http::site::{Record, Site};
 
 /// How long what the app still sends is read after we are done with it: closing over unread bytes
@@ -24,7 +25,7 @@ const LINGER: Duration = Duration::from_secs(2);
 
 /// Serves the connection until either side closes it.
 pub(in crate::proxy) async fn serve(arrival: Arrival, site: Rc<Site>) {
-    let sender = Sender::new(arrival.client.map(|client| client.ip()), arrival.hello.is_some());
+    let sender = Sender::new(arrival.client, arrival.hello.is_some());
     let mut app = Downstream::new(arrival.stream, sender, site.timeouts, &site.timers);
     let (mut request, mut answer) = (RequestHead::default(), ResponseHead::default());
     loop {
@@ -45,12 +46,11 @@ pub(in crate::proxy) async fn serve(arrival: Arrival, site: Rc<Site>) {
 
 /// Answers what is no request.
 async fn refuse(app: &mut Downstream, defect: Defect, site: &Site) -> After {
-    Record::new(site).failed(defect.into());
+    let account = Account::open(site, app.sender.peer, None);
+    let mut record = Record::new(site, account.as_ref());
+    record.failed(defect.into());
     reply::refusal(app.wire.output.bytes(), defect);
-    match app.flush().await {
-        Ok(()) => After::Close,
-        Err(_) => After::Reset,
-    }
+    send(app, After::Close, record).await
 }
 
 /// Says that no more will come, and reads what the app has still under way.

@@ -17,7 +17,7 @@ use super::write;
 use crate::net::dial::Patience;
 use crate::net::wire::Wire;
 use crate::proxy::http::site::Record;
-use crate::telemetry::metrics::Outcome;
+use crate::telemetry::metrics::{End, Outcome};
 
 /// Relays the 101 and then everything, until both sides have ended.
 pub(super) async fn run(
@@ -26,7 +26,7 @@ pub(super) async fn run(
     answered: Answered<'_>,
     response: &Response<'_>,
     set_cookie: &[u8],
-    mut record: Record,
+    mut record: Record<'_>,
 ) -> After {
     let Answered { mut work, mut connection, .. } = answered;
     record.without_duration();
@@ -35,40 +35,39 @@ pub(super) async fn run(
     write::switch_head(app.wire.output.bytes(), response, protocol, set_cookie);
     let mut there = Way::default();
     let mut back = Way::default();
-    let idle = plan.decision.destination.cluster.settings().timeouts.idle;
-    let metrics = plan.decision.destination.cluster.metrics();
+    let idle = plan.cluster().settings().timeouts.idle;
     app.upstream.set(idle);
-    let ended = poll_fn(|cx| {
+    record.end = poll_fn(|cx| {
         let backend = &mut connection.wire;
         let before = (app.wire.written, backend.written);
         let to_backend = there.poll(&mut app.wire, backend, cx);
         let to_app = back.poll(backend, &mut app.wire, cx);
-        metrics.bytes_to_backend.increment(there.uncounted());
-        metrics.bytes_from_backend.increment(back.uncounted());
+        plan.sent(there.uncounted());
+        plan.received(back.uncounted());
         match (to_backend, to_app) {
-            (Poll::Ready(Ok(())), Poll::Ready(Ok(()))) => return Poll::Ready(Ended::Whole),
-            (Poll::Ready(Err(side)), _) => return Poll::Ready(Ended::broken(side == Side::From)),
-            (_, Poll::Ready(Err(side))) => return Poll::Ready(Ended::broken(side == Side::To)),
+            (Poll::Ready(Ok(())), Poll::Ready(Ok(()))) => return Poll::Ready(End::Finished),
+            (Poll::Ready(Err(side)), _) => return Poll::Ready(broken(side == Side::From)),
+            (_, Poll::Ready(Err(side))) => return Poll::Ready(broken(side == Side::To)),
             _ => {}
         }
         if before != (app.wire.written, backend.written) {
             app.upstream.set(idle);
         }
         if work.poll(cx).is_ready() {
-            return Poll::Ready(Ended::Cut);
+            return Poll::Ready(End::Drained);
         }
         ready!(app.upstream.poll(cx));
-        Poll::Ready(Ended::Idle)
+        Poll::Ready(End::Idle)
     })
     .await;
     app.upstream.clear();
-    match ended {
-        Ended::Whole | Ended::Idle => work.pick.outcome(Outcome::Success),
-        Ended::ByBackend => work.pick.outcome(Outcome::Reset),
+    match record.end {
+        End::Finished | End::Idle => work.pick.outcome(Outcome::Success),
+        End::ByBackend => work.pick.outcome(Outcome::Reset),
         // Not the backend's fault: it counts as cancelled.
-        Ended::ByApp | Ended::Cut => {}
+        _ => {}
     }
-    if ended == Ended::Whole {
+    if record.end == End::Finished {
         return After::Close;
     }
     // Neither side may take what broke off for whole.
@@ -76,20 +75,8 @@ pub(super) async fn run(
     After::Reset
 }
 
-#[derive(Debug, PartialEq, Eq)]
-enum Ended {
-    Whole,
-    ByApp,
-    ByBackend,
-    Idle,
-    /// By force.
-    Cut,
-}
-
-impl Ended {
-    fn broken(by_app: bool) -> Self {
-        if by_app { Self::ByApp } else { Self::ByBackend }
-    }
+fn broken(by_app: bool) -> End {
+    if by_app { End::ByApp } else { End::ByBackend }
 }
 
 /// One direction.

@@ -8,10 +8,10 @@ use tokio::time::Instant;
 
 use super::defect::Defect;
 use super::downstream::Downstream;
+use super::exchange::Plan;
 use super::framing::Framing;
 use super::relay::{Relay, RelayError, Side, Trailers};
 use crate::net::wire::Wire;
-use crate::proxy::cluster::LocalCluster;
 
 /// The slowest rate at which a body may come, over the time that was spent waiting for it once
 /// that is more than the grace: what trickles in slower holds a connection to a backend for no
@@ -24,7 +24,7 @@ const RATE_GRACE: Duration = Duration::from_secs(10);
 pub(super) struct Upload<'a> {
     relay: Relay,
     state: State,
-    cluster: &'a LocalCluster,
+    plan: &'a Plan<'a>,
     /// How long the backend may be silent after the latest piece.
     patience: Option<Duration>,
     /// Bytes of it that the metrics know of.
@@ -51,16 +51,12 @@ pub(super) enum UploadError {
 }
 
 impl<'a> Upload<'a> {
-    pub(super) fn new(
-        framing: Framing,
-        cluster: &'a LocalCluster,
-        patience: Option<Duration>,
-    ) -> Self {
-        let chunked = (framing == Framing::Chunked).then_some(Trailers::Kept);
+    pub(super) fn new(plan: &'a Plan<'_>, patience: Option<Duration>) -> Self {
+        let chunked = (plan.framing == Framing::Chunked).then_some(Trailers::Kept);
         Self {
-            relay: Relay::new(framing, chunked),
+            relay: Relay::new(plan.framing, chunked),
             state: State::Flowing,
-            cluster,
+            plan,
             patience,
             counted: 0,
             waited: Duration::ZERO,
@@ -80,7 +76,7 @@ impl<'a> Upload<'a> {
     /// The head of the answer is here. An error means that the backend will not use the rest
     /// (RFC 9112, section 9.3); after a success both sides may still be talking.
     pub(super) fn answered(&mut self, success: bool) {
-        self.patience = self.cluster.settings().timeouts.stream_idle;
+        self.patience = self.plan.cluster().settings().timeouts.stream_idle;
         self.answered = true;
         if self.state == State::Flowing && !success {
             self.state = State::Stopped;
@@ -182,7 +178,7 @@ impl<'a> Upload<'a> {
     fn count(&mut self) {
         let new = self.relay.moved - self.counted;
         if new > 0 {
-            self.cluster.metrics().bytes_to_backend.increment(new);
+            self.plan.sent(new);
             self.counted = self.relay.moved;
         }
     }

@@ -1,6 +1,6 @@
 //! Heads as they leave: what is of one hop stays behind, what is of the way is added.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use super::fields::{FieldView, Fields, Kind, may_trail};
 use super::framing::Framing;
@@ -11,7 +11,8 @@ use crate::proxy::http::cookie;
 /// Who sent a request, as the next hop is told.
 #[derive(Debug)]
 pub(super) struct Sender {
-    /// Of a peer on a unix socket there is no address.
+    /// Of a peer on a unix socket there is none, nor an address.
+    pub(super) peer: Option<SocketAddr>,
     address: Option<String>,
     ip: Option<IpAddr>,
     /// Whether what it says of earlier hops is believed: on loopback and unix sockets.
@@ -21,12 +22,13 @@ pub(super) struct Sender {
 }
 
 impl Sender {
-    pub(super) fn new(peer: Option<IpAddr>, secure: bool) -> Self {
-        let peer = peer.map(|ip| ip.to_canonical());
+    pub(super) fn new(peer: Option<SocketAddr>, secure: bool) -> Self {
+        let ip = peer.map(|peer| peer.ip().to_canonical());
         Self {
-            address: peer.map(|ip| ip.to_string()),
-            ip: peer,
-            trusted: peer.is_none_or(|ip| ip.is_loopback()),
+            peer,
+            address: ip.map(|ip| ip.to_string()),
+            ip,
+            trusted: ip.is_none_or(|ip| ip.is_loopback()),
             secure,
         }
     }
