@@ -212,6 +212,7 @@ impl OrderView {
 }
 
 /// What an order changes, as it is shown.
+#[derive(Debug, Clone, Copy)]
 enum Kind {
     Drain,
     Weight(u16),

@@ -40,6 +40,12 @@ impl AdminArg {
         self.ask(Request::get(path), Bytes::new())
     }
 
+    /// A page that is no document.
+    pub(super) fn text(&self, path: &str) -> Result<String, Failure> {
+        let page = self.page(Request::get(path), Bytes::new())?;
+        Ok(String::from_utf8_lossy(&page).into_owned())
+    }
+
     /// Gives an order; the answer says how things stand after it.
     pub(super) fn post<T: DeserializeOwned>(
         &self,
@@ -51,10 +57,14 @@ impl AdminArg {
     }
 
     fn ask<T: DeserializeOwned>(&self, head: Builder, body: Bytes) -> Result<T, Failure> {
-        let request = head.header(HOST, "localhost").body(Full::new(body));
-        let page = self.exchange(request.map_err(|e| Failure::Failed(e.to_string()))?)?;
+        let page = self.page(head, body)?;
         serde_json::from_slice(&page)
             .map_err(|e| Failure::Failed(format!("the answer is not understood: {e}")))
+    }
+
+    fn page(&self, head: Builder, body: Bytes) -> Result<Bytes, Failure> {
+        let request = head.header(HOST, "localhost").body(Full::new(body));
+        self.exchange(request.map_err(|e| Failure::Failed(e.to_string()))?)
     }
 
     fn exchange(&self, request: Request<Full<Bytes>>) -> Result<Bytes, Failure> {

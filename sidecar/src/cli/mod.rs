@@ -13,6 +13,7 @@ mod explain;
 mod resume;
 mod run;
 mod status;
+mod top;
 mod weight;
 
 use std::path::PathBuf;
@@ -45,6 +46,8 @@ enum Command {
     Demo(demo::Demo),
     /// Show the clusters and backends of a running sidecar
     Status(status::Status),
+    /// Show clusters, backends and what goes to them, live
+    Top(top::Top),
     /// Show what has happened to clusters and backends, and why
     Events(events::Events),
     /// Take a backend out of use: no new work, and what it has may finish
@@ -175,6 +178,7 @@ impl Cli {
             Command::Check(check) => check.run(),
             Command::Demo(demo) => demo.run(),
             Command::Status(status) => status.run(),
+            Command::Top(top) => top.run(),
             Command::Events(events) => events.run(),
             Command::Drain(drain) => drain.run(),
             Command::Resume(resume) => resume.run(),

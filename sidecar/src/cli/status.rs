@@ -22,13 +22,7 @@ impl Status {
     pub(super) fn run(&self) -> Result<(), Failure> {
         let mut view: ClustersView = self.admin.get("/api/v1/clusters")?;
         if let Some(wanted) = &self.cluster {
-            let known: Vec<_> = view.clusters.iter().map(|cluster| cluster.name.clone()).collect();
-            view.clusters.retain(|cluster| cluster.name == *wanted);
-            if view.clusters.is_empty() {
-                let known = known.join(", ");
-                let message = format!("no cluster is called {wanted:?}; there are: {known}");
-                return Err(Failure::Failed(message));
-            }
+            only(&mut view, wanted)?;
         }
         if self.json {
             return print(&to_json(&view)?);
@@ -37,7 +31,21 @@ impl Status {
     }
 }
 
-fn render(view: &ClustersView) -> String {
+/// Leaves the other clusters out.
+pub(super) fn only(view: &mut ClustersView, wanted: &str) -> Result<(), Failure> {
+    let known: Vec<_> = view.clusters.iter().map(|cluster| cluster.name.clone()).collect();
+    view.clusters.retain(|cluster| cluster.name == wanted);
+    match view.clusters.is_empty() {
+        false => Ok(()),
+        true => {
+            let known = known.join(", ");
+            let message = format!("no cluster is called {wanted:?}; there are: {known}");
+            Err(Failure::Failed(message))
+        }
+    }
+}
+
+pub(super) fn render(view: &ClustersView) -> String {
     let mut text = String::new();
     for (i, cluster) in view.clusters.iter().enumerate() {
         if i > 0 {
@@ -51,7 +59,7 @@ fn render(view: &ClustersView) -> String {
     text
 }
 
-fn heading(cluster: &ClusterView) -> String {
+pub(super) fn heading(cluster: &ClusterView) -> String {
     let ready = cluster.backends.iter().filter(|backend| backend.state == "ready").count();
     let mut heading = format!(
         "{}: {ready} of {} backends ready, {}",
@@ -93,7 +101,7 @@ fn row(backend: &BackendView) -> [String; 8] {
     ]
 }
 
-fn order(order: &OrderView) -> String {
+pub(super) fn order(order: &OrderView) -> String {
     let what = match (order.weight, order.factor) {
         (Some(weight), _) => format!("weight {weight}"),
         (None, Some(factor)) => format!("weight x {factor}"),

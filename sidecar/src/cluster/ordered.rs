@@ -70,11 +70,13 @@ impl Ordered {
         let replaced =
             |old: &Given| old.owner == given.owner && old.what.sort() == given.what.sort();
         let kept = || self.own.iter().filter(|old| !replaced(old));
-        let room = kept().count() < MAX_ORDERS;
-        if room {
-            self.own = kept().cloned().chain([given.clone()]).collect();
+        if kept().count() >= MAX_ORDERS {
+            return false;
         }
-        room
+        let mut own: Vec<_> = kept().cloned().collect();
+        own.push(given);
+        self.own = own.into();
+        true
     }
 
     /// Takes orders back, and gives them away.
