@@ -9,6 +9,7 @@ import ipaddress
 import struct
 from typing import Any
 
+from .connection import build
 from .errors import InvalidArgument
 
 _SIGNATURE = b"\r\n\r\n\0\r\nQUIT\n"
@@ -27,7 +28,7 @@ def proxy_header(key: str, source: Any, destination: Any) -> bytes:
     The addresses are as Python's sockets have them, and tell the sidecar and the backend who speaks to whom: `source`
     may be whoever the app speaks for. Those of unix sockets say nothing.
     """
-    value = key.encode()
+    value = build(key.encode)
     if not 1 <= len(value) <= _MAX_KEY:
         raise InvalidArgument(f"key must have 1..={_MAX_KEY} bytes, got {len(value)}")
     family, addresses = _addresses(source, destination)
@@ -40,7 +41,7 @@ def _addresses(source: Any, destination: Any) -> tuple[int, bytes]:
     if not (isinstance(source, tuple) and isinstance(destination, tuple)):
         return _UNSPECIFIED, b""
     hosts = [_host(source), _host(destination)]
-    ports = struct.pack("!HH", source[1], destination[1])
+    ports = _port(source) + _port(destination)
     if all(isinstance(host, ipaddress.IPv4Address) for host in hosts):
         return _TCP4, b"".join(host.packed for host in hosts) + ports
     return _TCP6, b"".join(_mapped(host).packed for host in hosts) + ports
@@ -52,6 +53,12 @@ def _host(address: tuple[Any, ...]) -> ipaddress.IPv4Address | ipaddress.IPv6Add
         return ipaddress.ip_address(str(address[0]).partition("%")[0])
     except ValueError as error:
         raise InvalidArgument(f"host must be an IP address, got {address[0]!r}") from error
+
+
+def _port(address: tuple[Any, ...]) -> bytes:
+    if not 0 <= address[1] <= 65535:
+        raise InvalidArgument(f"port must be 0..=65535, got {address[1]}")
+    return struct.pack("!H", address[1])
 
 
 def _mapped(host: ipaddress.IPv4Address | ipaddress.IPv6Address) -> ipaddress.IPv6Address:

@@ -7,10 +7,12 @@ parent has used: make clients where they are needed, after the workers of a serv
 from __future__ import annotations
 
 import asyncio
+import atexit
 import concurrent.futures
 import os
 import threading
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from contextlib import suppress
 from types import TracebackType
 from typing import Any, TypeVar
 
@@ -39,12 +41,14 @@ class _Loop:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._process = 0
+        self._process = os.getpid()
+        self._ended = False
 
     def run(self, work: Coroutine[Any, Any, Answer]) -> Answer:
+        """Has this done, and waits for the answer."""
         try:
-            future = asyncio.run_coroutine_threadsafe(work, self.loop())
-        except BaseException:
+            future = asyncio.run_coroutine_threadsafe(work, self._running())
+        except Unavailable:
             work.close()
             raise
         try:
@@ -56,23 +60,39 @@ class _Loop:
             future.cancel()
 
     def soon(self, work: Callable[[], None]) -> None:
-        """Has this done, unless there is no loop to do it."""
-        try:
-            self.loop().call_soon_threadsafe(work)
-        except Unavailable:
-            pass
+        """Has this done, unless nobody can do it any more."""
+        with suppress(Unavailable):
+            self._running().call_soon_threadsafe(work)
 
-    def loop(self) -> asyncio.AbstractEventLoop:
+    def _running(self) -> asyncio.AbstractEventLoop:
         with self._lock:
+            if self._ended:
+                raise Unavailable("the process is ending")
             if self._loop is None:
                 self._loop = asyncio.new_event_loop()
                 self._process = os.getpid()
-                threading.Thread(
-                    target=self._loop.run_forever, name="outrigger", daemon=True
-                ).start()
+                threading.Thread(target=self._loop.run_forever, name="outrigger", daemon=True).start()
+                atexit.register(self._end, self._loop)
             if self._process != os.getpid():
                 raise Unavailable("outrigger.sync was used before this process was forked")
             return self._loop
+
+    def _end(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Leaves nothing under way, which would be complained about, and nobody waiting for this thread."""
+        if self._process != os.getpid():
+            return
+        with self._lock:
+            self._ended = True
+        ending = asyncio.run_coroutine_threadsafe(_cancel_all(), loop)
+        with suppress(concurrent.futures.TimeoutError):
+            ending.result(1)
+
+
+async def _cancel_all() -> None:
+    tasks = asyncio.all_tasks() - {asyncio.current_task()}
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
 
 
 _LOOP = _Loop()
@@ -120,7 +140,8 @@ class Client:
             while True:
                 yield _LOOP.run(_next(views))
         finally:
-            _LOOP.run(views.aclose())
+            with suppress(Unavailable):
+                _LOOP.run(views.aclose())
 
     def lease(self, owner: str) -> Lease:
         """As `outrigger.Client.lease`."""
