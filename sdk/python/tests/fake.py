@@ -71,6 +71,9 @@ class Fake:
     async def heard(self, method: str, request: Any, context: Context) -> None:
         self.calls.append((method, request))
         self.metadata = dict(context.invocation_metadata())
+        await self._notify()
+
+    async def _notify(self) -> None:
         async with self.happened:
             self.happened.notify_all()
 
@@ -113,8 +116,7 @@ class Fake:
             broken.cancel()
             left.cancel()
             self.leases.discard(lease_id)
-            async with self.happened:
-                self.happened.notify_all()
+            await self._notify()
 
     async def watch(self, request: Any, context: Context) -> AsyncIterator[Any]:
         self.watches.append(request)
@@ -129,6 +131,7 @@ class Fake:
                 await asyncio.wait({broken, change}, return_when=asyncio.FIRST_COMPLETED)
                 if change.done():
                     yield change.result()
+                    await self._notify()
                     continue
                 await context.abort(grpc.StatusCode.UNAVAILABLE, "stopping")
         finally:
@@ -136,8 +139,7 @@ class Fake:
             change.cancel()
             broken.cancel()
             self.watching -= 1
-            async with self.happened:
-                self.happened.notify_all()
+            await self._notify()
 
 
 def fails(code: grpc.StatusCode, message: str, *details: Message, times: int = 1_000_000) -> Behaviour:

@@ -14,6 +14,7 @@ import outrigger.sync
 import pytest
 
 HERE = Path(__file__).parent.parent
+LICENSES = ("LICENSE-MIT", "LICENSE-APACHE")
 
 
 def test_the_generated_code_is_that_of_the_proto(tmp_path: Path) -> None:
@@ -23,16 +24,24 @@ def test_the_generated_code_is_that_of_the_proto(tmp_path: Path) -> None:
     assert made == {file.name: file.read_text() for file in committed.glob("control*")}
 
 
-def test_the_wheel_has_the_types_and_the_licenses(tmp_path: Path) -> None:
+def test_the_package_has_the_code_the_types_and_the_licenses(tmp_path: Path) -> None:
+    # As it is published: the source, and a wheel that is made of nothing else.
+    python = [sys.executable, "-m"]
+    subprocess.run([*python, "hatchling", "build", "-t", "sdist", "-d", tmp_path], cwd=HERE, check=True)
+    (sdist,) = tmp_path.glob("outrigger_sdk-0.1.0.tar.gz")
     options = ["--no-deps", "--no-build-isolation", "--disable-pip-version-check", "-qq"]
-    command = [sys.executable, "-m", "pip", "wheel", *options, "-w", str(tmp_path), str(HERE)]
-    subprocess.run(command, check=True)
+    subprocess.run([*python, "pip", "wheel", *options, "-w", tmp_path, sdist], check=True)
     (wheel,) = tmp_path.glob("outrigger_sdk-0.1.0-py3-none-any.whl")
     names = set(zipfile.ZipFile(wheel).namelist())
-    sources = {file.relative_to(HERE / "src") for file in (HERE / "src").rglob("*.py*")}
-    assert {str(source) for source in sources if source.suffix != ".pyc"} <= names
-    licenses = {f"outrigger_sdk-0.1.0.dist-info/licenses/LICENSE-{name}" for name in ("MIT", "APACHE")}
+    sources = {str(file.relative_to(HERE / "src")) for file in (HERE / "src").rglob("*.py*")}
+    assert {source for source in sources if not source.endswith(".pyc")} <= names
+    licenses = {f"outrigger_sdk-0.1.0.dist-info/licenses/{name}" for name in LICENSES}
     assert {"outrigger/py.typed", *licenses} <= names
+
+
+def test_the_licenses_are_those_of_the_project() -> None:
+    for name in LICENSES:
+        assert (HERE / name).read_bytes() == (HERE / "../.." / name).read_bytes()
 
 
 def test_the_version_is_that_of_the_workspace() -> None:
