@@ -39,9 +39,13 @@ type fake struct {
 	tokens   []string
 	// refuse judges a request before it is carried out.
 	refuse func(proto.Message) error
+	// leads are where keys lead; others lead to `pinned-KEY`.
+	leads map[string]string
 	// watch serves WatchCluster.
-	watch func(*pb.WatchClusterRequest, grpc.ServerStreamingServer[pb.WatchClusterResponse]) error
+	watch func(*pb.WatchClusterRequest, watchServer) error
 }
+
+type watchServer = grpc.ServerStreamingServer[pb.WatchClusterResponse]
 
 func newFake(t *testing.T) *fake {
 	// A socket's path must be short.
@@ -83,6 +87,12 @@ func (f *fake) note(
 		}
 	}
 	return handle(ctx, request)
+}
+
+func (f *fake) setWatch(watch func(*pb.WatchClusterRequest, watchServer) error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.watch = watch
 }
 
 // asked are the requests of unary calls up to now.
@@ -153,7 +163,19 @@ func (f *fake) SetAffinity(_ context.Context, request *pb.SetAffinityRequest) (*
 }
 
 func (f *fake) GetAffinity(_ context.Context, request *pb.GetAffinityRequest) (*pb.GetAffinityResponse, error) {
-	return &pb.GetAffinityResponse{Backend: "pinned-" + request.GetKey(), Reason: pb.Reason_REASON_PIN}, nil
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	backend, is := f.leads[request.GetKey()]
+	if !is {
+		backend = "pinned-" + request.GetKey()
+	}
+	return &pb.GetAffinityResponse{Backend: backend, Reason: pb.Reason_REASON_PIN}, nil
+}
+
+func (f *fake) leadsTo(key, backend string) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.leads = map[string]string{key: backend}
 }
 
 func (f *fake) ReportOutcome(context.Context, *pb.ReportOutcomeRequest) (*pb.ReportOutcomeResponse, error) {
@@ -164,10 +186,11 @@ func (f *fake) ListClusters(context.Context, *pb.ListClustersRequest) (*pb.ListC
 	return &pb.ListClustersResponse{Clusters: []*pb.Cluster{{Name: "api", Policy: "random"}}}, nil
 }
 
-func (f *fake) WatchCluster(
-	request *pb.WatchClusterRequest, stream grpc.ServerStreamingServer[pb.WatchClusterResponse],
-) error {
-	return f.watch(request, stream)
+func (f *fake) WatchCluster(request *pb.WatchClusterRequest, stream watchServer) error {
+	f.mu.Lock()
+	watch := f.watch
+	f.mu.Unlock()
+	return watch(request, stream)
 }
 
 // refusal is an error with details.

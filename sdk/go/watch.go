@@ -51,6 +51,21 @@ func passes(err error) bool {
 	return errors.Is(err, ErrUnavailable) || errors.Is(err, ErrExhausted) || errors.Is(err, ErrOther)
 }
 
+// watchForever is for those who keep the last view whatever happens: it ends with its context alone.
+func (c *Client) watchForever(ctx context.Context, cluster string, each func(*View), failed func(error)) {
+	w := newWatch(c, cluster)
+	var pause pauses
+	for ctx.Err() == nil {
+		err := w.follow(ctx, func(view *View) bool {
+			pause = 0
+			each(view)
+			return true
+		})
+		failed(err)
+		pause.wait(ctx)
+	}
+}
+
 // watch is where a watch of a cluster is, over several streams.
 type watch struct {
 	client  *Client

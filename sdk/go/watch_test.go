@@ -9,19 +9,16 @@ import (
 	"time"
 
 	"google.golang.org/genproto/googleapis/rpc/errdetails"
-	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
 	pb "github.com/outrigger-lb/outrigger/sdk/go/internal/outriggerv1"
 )
 
-type watchServer = grpc.ServerStreamingServer[pb.WatchClusterResponse]
-
 // serves answers each watch with the messages and the error of the next of these, and then says nothing more.
-func (f *fake) serves(t *testing.T, answers ...answer) chan *pb.WatchClusterRequest {
+func (f *fake) serves(answers ...answer) chan *pb.WatchClusterRequest {
 	asked := make(chan *pb.WatchClusterRequest, len(answers)+1)
-	f.watch = func(request *pb.WatchClusterRequest, stream watchServer) error {
+	f.setWatch(func(request *pb.WatchClusterRequest, stream watchServer) error {
 		f.mu.Lock()
 		var next answer
 		if len(answers) > 0 {
@@ -38,8 +35,26 @@ func (f *fake) serves(t *testing.T, answers ...answer) chan *pb.WatchClusterRequ
 			<-stream.Context().Done()
 		}
 		return next.err
-	}
+	})
 	return asked
+}
+
+// pushes has one watch say what is sent to the channel.
+func (f *fake) pushes() chan<- *pb.WatchClusterResponse {
+	next := make(chan *pb.WatchClusterResponse, 1)
+	f.setWatch(func(_ *pb.WatchClusterRequest, stream watchServer) error {
+		for {
+			select {
+			case message := <-next:
+				if err := stream.Send(message); err != nil {
+					return err
+				}
+			case <-stream.Context().Done():
+				return nil
+			}
+		}
+	})
+	return next
 }
 
 type answer struct {
@@ -81,7 +96,7 @@ func TestAWatchGivesFullViewsAndGoesOnWhereItWas(t *testing.T) {
 	f := newFake(t)
 	away := status.Error(codes.Unavailable, "the stream dies")
 	sets := func(sets ...*pb.WatchClusterResponse) []*pb.WatchClusterResponse { return sets }
-	asked := f.serves(t,
+	asked := f.serves(
 		answer{sets(set(1, "full b=2 more"), set(1, "a=1"), set(2, "a=5 -b c=3"), set(3, "full more z=1")), away},
 		answer{sets(set(3, "-c"), set(4, "a=6 more")), away},
 		answer{nil, status.Error(codes.ResourceExhausted, "too many watches")},
@@ -112,7 +127,7 @@ func TestAWatchGivesFullViewsAndGoesOnWhereItWas(t *testing.T) {
 
 func TestAWatchWaitsForASidecarAndEndsWithItsContext(t *testing.T) {
 	f := newFake(t)
-	f.serves(t, answer{[]*pb.WatchClusterResponse{set(1, "full a=1")}, nil})
+	f.serves(answer{[]*pb.WatchClusterResponse{set(1, "full a=1")}, nil})
 	f.server.Stop()
 	ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
 	defer cancel()
