@@ -2,6 +2,7 @@ package outrigger
 
 import (
 	"context"
+	"errors"
 	"maps"
 	"time"
 
@@ -173,14 +174,16 @@ func (c *Client) openLease(ctx context.Context) (pb.ControlService_OpenLeaseClie
 	return stream, reply.GetLeaseId(), nil
 }
 
-// giveMissing passes over orders that are refused, such as those for backends that are not known yet.
+// giveMissing passes over orders that are refused, such as those for backends that are not known yet, and leaves off
+// when the sidecar wants to be left alone.
 func (l *Lease) giveMissing(ctx context.Context) {
 	for slot, order := range l.missing {
-		if ctx.Err() != nil || l.alive.Err() != nil {
-			return
-		}
-		if order(ctx, l.id) == nil {
+		err := order(ctx, l.id)
+		if err == nil {
 			delete(l.missing, slot)
+		}
+		if errors.Is(err, ErrUnavailable) || errors.Is(err, ErrExhausted) || ctx.Err() != nil {
+			return
 		}
 	}
 }

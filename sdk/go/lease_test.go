@@ -3,13 +3,13 @@ package outrigger
 import (
 	"errors"
 	"slices"
+	"strconv"
 	"testing"
 	"time"
 
+	"google.golang.org/genproto/googleapis/rpc/errdetails"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/protobuf/proto"
-
-	"google.golang.org/genproto/googleapis/rpc/errdetails"
 
 	pb "github.com/outrigger-lb/outrigger/sdk/go/internal/outriggerv1"
 )
@@ -73,6 +73,26 @@ func TestOrdersForBackendsThatAreNotKnownYetWait(t *testing.T) {
 			t.Errorf("an order that failed was given again: %v", request)
 		}
 	}
+}
+
+func TestOrdersAreNotGivenAgainFasterThanTheSidecarWants(t *testing.T) {
+	f := newFake(t)
+	lease := openLease(t, f)
+	for i := range 20 {
+		_, err := lease.SetAffinity(t.Context(), "api", strconv.Itoa(i), "a:1")
+		must(t, err)
+	}
+	given := 0
+	f.setRefuse(func(proto.Message) error {
+		if given++; given%6 == 0 {
+			return refusal(codes.ResourceExhausted, &errdetails.RetryInfo{})
+		}
+		return nil
+	})
+	f.server.Stop()
+	f.start(t)
+	// Three are refused: what follows one waits.
+	eventually(t, "all are given again", func() bool { return len(f.asked()) == 23 })
 }
 
 func TestALeaseThatTheSidecarHasEndedIsOpenedAgain(t *testing.T) {
