@@ -3,6 +3,7 @@
 //! [`raw`] is the file as written, [`Config`] is its meaning; between them stand the schema
 //! (shape) and [`validate`] (meaning), and every problem of both is reported at once.
 
+mod control;
 mod discovery;
 mod error;
 mod health;
@@ -22,6 +23,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+pub use control::Control;
 pub use discovery::{Consul, ConsulAddress, ConsulName, ConsulService, Source, StaticEndpoint};
 pub use error::{Place, Problem, Problems};
 pub use health::{Expected, Health, HttpProbe, JsonCondition, Probe, UdpProbe};
@@ -48,6 +50,8 @@ pub use raw::ProxyProtocol;
 #[derive(Debug, Clone)]
 pub struct Config {
     pub admin: Admin,
+    /// `None`: it is off.
+    pub control: Option<Control>,
     pub runtime: Runtime,
     pub log: Log,
     pub dns: Dns,

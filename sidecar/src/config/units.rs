@@ -63,6 +63,16 @@ text!(
     "\"ip:port\", \"[v6]:port\" or \"unix:/path\""
 );
 text!(
+    /// A socket address or `"off"`.
+    OptionalAddressText,
+    "\"ip:port\", \"[v6]:port\", \"unix:/path\" or \"off\""
+);
+text!(
+    /// Permissions of a file, `"0600"`.
+    ModeText,
+    "an octal mode from \"0000\" to \"0777\", of four digits"
+);
+text!(
     /// The path of a file or directory.
     PathText,
     "a path, absolute or from the working directory, not empty"
@@ -93,6 +103,24 @@ impl PercentText {
 impl AddressText {
     pub(super) fn parse(&self) -> Option<Address> {
         self.0.parse().ok()
+    }
+}
+
+impl OptionalAddressText {
+    /// The outer `None` is an error, the inner one means "off".
+    pub(super) fn parse(&self) -> Option<Option<Address>> {
+        match self.0.as_str() {
+            "off" => Some(None),
+            text => text.parse().ok().map(Some),
+        }
+    }
+}
+
+impl ModeText {
+    pub(super) fn parse(&self) -> Option<u32> {
+        let octal = self.0.len() == 4 && self.0.bytes().all(|byte| byte.is_ascii_digit());
+        let mode = u32::from_str_radix(&self.0, 8).ok();
+        mode.filter(|mode| octal && *mode <= 0o777)
     }
 }
 
@@ -132,6 +160,26 @@ mod tests {
         assert_eq!(parse("[::1]:80").as_deref(), Some("[::1]:80"));
         assert_eq!(parse("unix:/run/a.sock").as_deref(), Some("unix:/run/a.sock"));
         for bad in ["localhost:80", "127.0.0.1", "unix:relative", ":80", "127.0.0.1:65536"] {
+            assert_eq!(parse(bad), None, "{bad}");
+        }
+    }
+
+    #[test]
+    fn an_address_may_be_off() {
+        let parse = |text: &str| OptionalAddressText(text.into()).parse();
+        assert_eq!(parse("off"), Some(None));
+        assert_eq!(parse("127.0.0.1:80"), Some("127.0.0.1:80".parse().ok()));
+        assert_eq!((parse("Off"), parse("")), (None, None));
+    }
+
+    #[test]
+    fn modes_are_octal() {
+        let parse = |text: &str| ModeText(text.into()).parse();
+        assert_eq!(
+            (parse("0600"), parse("0777"), parse("0000")),
+            (Some(0o600), Some(0o777), Some(0))
+        );
+        for bad in ["600", "0800", "1777", "00600", "+600", "rw--", ""] {
             assert_eq!(parse(bad), None, "{bad}");
         }
     }

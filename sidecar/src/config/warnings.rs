@@ -10,7 +10,19 @@ impl Config {
         let indistinct =
             self.listeners.iter().flat_map(|listener| self.indistinct_clients(listener));
         let unverified = self.clusters.iter().filter_map(|cluster| unverified_backends(cluster));
-        indistinct.chain(unverified).collect()
+        indistinct.chain(unverified).chain(self.tokens_in_the_clear()).collect()
+    }
+
+    fn tokens_in_the_clear(&self) -> Option<String> {
+        let control = self.control.as_ref()?;
+        let seen = !control.listen.is_local() && control.tls.is_none();
+        seen.then(|| {
+            format!(
+                "control: without `cert_file` whoever is between callers and {} can read their \
+                 tokens",
+                control.listen
+            )
+        })
     }
 
     /// Clients of a listener that only this machine reaches have one address, or none: they are

@@ -8,6 +8,7 @@
 
 mod cluster;
 mod consul;
+mod control;
 mod health;
 mod policies;
 mod tls;
@@ -19,6 +20,7 @@ use serde::{Deserialize, Serialize};
 
 pub use cluster::*;
 pub use consul::*;
+pub use control::*;
 pub use health::*;
 pub use policies::*;
 pub use tls::*;
@@ -31,6 +33,8 @@ use super::units::{AddressText, DurationText, PathText, TimeoutText};
 pub struct Raw {
     /// The HTTP address for operators, the command line and Prometheus.
     pub admin: Admin,
+    /// The gRPC address for apps: what the SDK speaks to.
+    pub control: Control,
     /// Threads and the times of start and stop.
     pub runtime: Runtime,
     /// Log lines, on stderr.

@@ -13,11 +13,17 @@ use crate::net::Address;
 /// UDP sessions of a listener.
 const MAX_SESSIONS: usize = 16_384;
 
+/// Who listens where, and whether for datagrams.
+type Taken = BTreeMap<(Address, bool), String>;
+
 impl Judge {
     pub(super) fn listeners(&mut self, raw: &Raw, path: &KeyPath) -> Vec<Listener> {
-        let mut taken = BTreeMap::new();
+        let (mut taken, root) = (Taken::new(), KeyPath::default());
         if let Some(admin) = raw.admin.listen.parse() {
-            taken.insert((admin, false), "admin".to_owned());
+            self.take(&mut taken, (admin, false), &root.key("admin"));
+        }
+        if let Some(Some(control)) = raw.control.listen.parse() {
+            self.take(&mut taken, (control, false), &root.key("control"));
         }
         let mut listeners = Vec::new();
         for (name, listener) in &raw.listeners {
@@ -26,19 +32,22 @@ impl Judge {
             let Some(judged) = self.listener(name, listener, raw, &path) else { continue };
             // A datagram is not a connection: the same port may take both.
             let place = (judged.listen.clone(), matches!(judged.traffic, Traffic::Udp(_)));
-            match taken.get(&place) {
-                // Port 0 is a free port, a different one each time.
-                Some(_) if matches!(judged.listen, Address::Tcp(address) if address.port() == 0) => {
-                }
-                Some(owner) => {
-                    let message = format!("{} is taken by {owner}", judged.listen);
-                    self.fault::<()>(path.key("listen"), message);
-                }
-                None => drop(taken.insert(place, path.to_string())),
-            }
+            self.take(&mut taken, place, &path);
             listeners.push(judged);
         }
         listeners
+    }
+
+    fn take(&mut self, taken: &mut Taken, place: (Address, bool), path: &KeyPath) {
+        match taken.get(&place) {
+            // Port 0 is a free port, a different one each time.
+            Some(_) if matches!(place.0, Address::Tcp(address) if address.port() == 0) => {}
+            Some(owner) => {
+                let message = format!("{} is taken by {owner}", place.0);
+                self.fault::<()>(path.key("listen"), message);
+            }
+            None => drop(taken.insert(place, path.to_string())),
+        }
     }
 
     fn listener(

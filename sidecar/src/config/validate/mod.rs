@@ -3,6 +3,7 @@
 mod addressee;
 mod cluster;
 mod consul;
+mod control;
 mod cookies;
 mod health;
 mod http_probe;
@@ -41,6 +42,7 @@ pub(super) fn validate(raw: &Raw) -> Result<Config, Vec<Fault>> {
     let mut judge = Judge { faults: Vec::new() };
     let root = KeyPath::default();
     let admin = judge.admin(&raw.admin, &root.key("admin"));
+    let control = judge.control(&raw.control, &root.key("control"));
     let runtime = judge.runtime(&raw.runtime, &root.key("runtime"));
     let dns = judge.dns(&raw.dns, &root.key("dns"));
     let discovery = judge.address_filter(&raw.discovery, &root.key("discovery"));
@@ -56,9 +58,10 @@ pub(super) fn validate(raw: &Raw) -> Result<Config, Vec<Fault>> {
     let log = Log { level: raw.log.level, format: raw.log.format, access };
     let asks_consul = |cluster: &Arc<Cluster>| cluster.sources.iter().any(Source::is_consul);
     let consul = consul.filter(|_| raw.consul.is_some() || clusters.iter().any(asks_consul));
-    match (admin, runtime, dns, judge.faults.is_empty()) {
-        (Some(admin), Some(runtime), Some(dns), true) => Ok(Config {
+    match (admin, control, runtime, dns, judge.faults.is_empty()) {
+        (Some(admin), Some(control), Some(runtime), Some(dns), true) => Ok(Config {
             admin,
+            control,
             runtime,
             log,
             dns,

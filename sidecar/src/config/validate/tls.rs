@@ -67,7 +67,7 @@ impl Judge {
     }
 
     /// A certificate and its key, or neither.
-    fn identity(
+    pub(super) fn identity(
         &mut self,
         cert_file: Option<&PathText>,
         key_file: Option<&PathText>,
