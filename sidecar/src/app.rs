@@ -5,23 +5,26 @@
 //! its state, one that discovers, one that probes, the admin API and the upkeep of metrics. None
 //! of these is on the way of a request.
 
+mod control;
 mod listeners;
 
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
 use tokio::sync::{Mutex, mpsc, watch};
 use tokio::time::Instant;
 
+use control::Bound as ControlApi;
 use listeners::Made;
 
 use crate::admin::{self, Admin};
 use crate::cluster::affinity::Keyring;
 use crate::cluster::{Cluster, FleetWrite, History};
 use crate::config::Config;
+use crate::control::Control;
+use crate::control::tokens::BadTokens;
 use crate::discovery::store::{self, Recalled};
 use crate::discovery::{SourceError, Sources};
 use crate::net::Address;
@@ -29,6 +32,7 @@ use crate::net::backoff::Backoff;
 use crate::net::listen::Socket;
 use crate::proxy::listener::{Listener, Socket as Bound};
 use crate::proxy::worker;
+use crate::readiness::Readiness;
 use crate::shutdown::{self, Guards, Phase};
 use crate::state::{self, StateError};
 use crate::telemetry::access::{self, AccessLog};
@@ -38,6 +42,9 @@ use crate::{config, discovery, health};
 
 /// Orders for the fleet that wait to be written.
 const FLEET_WRITES: usize = 64;
+
+/// How long callers of the control API may take to hear that this is the end.
+const LAST_WORDS: Duration = Duration::from_millis(500);
 
 /// Why a sidecar did not start.
 #[derive(Debug, thiserror::Error)]
@@ -50,6 +57,12 @@ pub enum StartError {
     State(#[from] StateError),
     #[error(transparent)]
     Tls(#[from] tls::Unloadable),
+    #[error("control.token_file: {0}")]
+    Tokens(#[from] BadTokens),
+    #[error("the system has no random bytes: {0}")]
+    Random(#[from] getrandom::Error),
+    #[error("reflection: {0}")]
+    Reflection(#[from] tonic_reflection::server::Error),
     #[error("metrics: {0}")]
     Metrics(#[from] metrics_exporter_prometheus::BuildError),
     #[error("log.access: {0}")]
@@ -63,10 +76,14 @@ pub enum StartError {
 pub struct Sidecar {
     /// What the admin API is bound to.
     pub admin: Address,
+    /// What the control API is bound to; `None`: it is off.
+    pub control: Option<Address>,
     /// Listeners by name, and what they are bound to.
     pub listeners: Vec<(Arc<str>, Address)>,
     phase: watch::Sender<Phase>,
     guards: Guards,
+    /// Connections of the control API.
+    callers: Guards,
     workers: Vec<JoinHandle<()>>,
     /// Ends with the last worker.
     access_writer: Option<access::Writer>,
@@ -89,6 +106,9 @@ impl Sidecar {
 
         let admin_socket = bind("admin", &config.admin.listen)?;
         let admin_address = address(&admin_socket, "admin", &config.admin.listen)?;
+        let bound = |settings| ControlApi::bind(settings, tls.control.clone());
+        let control_api = config.control.as_ref().map(bound).transpose()?;
+        let control_address = control_api.as_ref().map(|bound| bound.address.clone());
         let history = Arc::new(History::default());
         let clusters = start_clusters(config, &sources, &metrics, &history, keyring.as_ref(), &tls);
         let made = Made { clusters: &clusters, metrics: &metrics, tls: &tls, access };
@@ -107,24 +127,32 @@ impl Sidecar {
         start_upkeep(&clusters, &metrics);
         start_looks_at_certificates(&tls);
         let fleet = start_fleet(&clusters, &sources);
+        let start_timeout = config.runtime.start_timeout;
+        let readiness = Readiness::new(clusters.clone(), phases.clone(), start_timeout);
+        let readiness = Arc::new(readiness);
+        let control = Control::new(&clusters, &history, &readiness, &phases)?;
+        let callers = control.connections.clone();
+        if let Some(bound) = control_api {
+            bound.serve(&Arc::new(control))?;
+        }
         let admin = Arc::new(Admin {
             clusters,
             history,
             fleet,
             metrics,
             phase: phases,
-            started: Instant::now(),
-            start_timeout: config.runtime.start_timeout,
+            readiness,
             address: admin_address.clone(),
-            settled: AtomicBool::new(false),
         });
         let admin_socket = Arc::new(admin_socket);
         supervise("admin", move || admin::run(Arc::clone(&admin), Arc::clone(&admin_socket)));
         Ok(Self {
             admin: admin_address,
+            control: control_address,
             listeners: listener_addresses,
             phase,
             guards,
+            callers,
             workers,
             access_writer,
             grace: config.runtime.shutdown_grace,
@@ -139,6 +167,8 @@ impl Sidecar {
         if !finished {
             tracing::warn!(connections = self.guards.count(), "cut at the end of shutdown_grace");
         }
+        // They end with a word by themselves, unless somebody does not take it.
+        let _ = tokio::time::timeout(LAST_WORDS, self.callers.gone()).await;
         drop(self.phase);
         for worker in self.workers {
             let _ = worker.join();
@@ -200,20 +230,18 @@ fn start_clusters(
     config.clusters.iter().map(start).collect()
 }
 
+impl StartError {
+    fn bind(who: &str, address: &Address, error: io::Error) -> Self {
+        Self::Bind { who: who.into(), address: address.clone(), error }
+    }
+}
+
 fn bind(who: &str, wanted: &Address) -> Result<Socket, StartError> {
-    Socket::bind(wanted).map_err(|error| StartError::Bind {
-        who: who.into(),
-        address: wanted.clone(),
-        error,
-    })
+    Socket::bind(wanted).map_err(|error| StartError::bind(who, wanted, error))
 }
 
 fn address(socket: &Socket, who: &str, wanted: &Address) -> Result<Address, StartError> {
-    socket.address().map_err(|error| StartError::Bind {
-        who: who.into(),
-        address: wanted.clone(),
-        error,
-    })
+    socket.address().map_err(|error| StartError::bind(who, wanted, error))
 }
 
 /// Orders for the whole fleet; the value takes those that are given here, where they can be written.
@@ -233,8 +261,8 @@ fn start_fleet(
 }
 
 fn start_looks_at_certificates(tls: &Tls) {
-    if !tls.listeners.is_empty() {
-        let servers = tls.listeners.clone();
+    let servers = tls.servers();
+    if !servers.is_empty() {
         supervise("certificates", move || tls::follow(servers.clone()));
     }
 }

@@ -46,7 +46,8 @@ impl Guards {
         self.0.count.load(Ordering::Acquire)
     }
 
-    async fn gone(&self) {
+    /// Ends when there is none.
+    pub async fn gone(&self) {
         loop {
             let none = self.0.none.notified();
             if self.count() == 0 {

@@ -11,7 +11,7 @@ use crate::net::tls::TlsError;
 use crate::net::tls::client::Client;
 use crate::net::tls::server::Server;
 
-/// How often files of listeners are looked at; a change counts with the second look.
+/// How often files of servers are looked at; a change counts with the second look.
 const LOOK: Duration = Duration::from_secs(1);
 
 /// What listeners and clusters speak TLS with, by name; those without TLS are not here.
@@ -19,6 +19,8 @@ const LOOK: Duration = Duration::from_secs(1);
 pub struct Tls {
     pub listeners: BTreeMap<Arc<str>, Arc<Server>>,
     pub clusters: BTreeMap<Arc<str>, Arc<Client>>,
+    /// What the control API speaks TLS with.
+    pub control: Option<Arc<Server>>,
 }
 
 /// What cannot be loaded, each with the key that asks for it, `listeners.web.tls`.
@@ -37,6 +39,12 @@ pub fn load(config: &Config) -> Result<Tls, Unloadable> {
             Err(error) => wrong.push((format!("listeners.{}.tls", listener.name), error)),
         }
     }
+    if let Some(settings) = config.control.as_ref().and_then(|control| control.tls.as_ref()) {
+        match Server::load(settings.clone()) {
+            Ok(server) => tls.control = Some(Arc::new(server)),
+            Err(error) => wrong.push(("control".into(), error)),
+        }
+    }
     for cluster in &config.clusters {
         let Some(settings) = &cluster.tls else { continue };
         match settings.client.load() {
@@ -50,25 +58,36 @@ pub fn load(config: &Config) -> Result<Tls, Unloadable> {
     if wrong.is_empty() { Ok(tls) } else { Err(Unloadable(wrong)) }
 }
 
-/// Has listeners take over what is new in their files, for as long as the sidecar runs. A failure
+impl Tls {
+    /// Whoever speaks TLS with those who connect, with the key that asks for it.
+    pub fn servers(&self) -> Vec<(String, Arc<Server>)> {
+        let listeners = self.listeners.iter();
+        let listeners =
+            listeners.map(|(name, server)| (format!("listeners.{name}.tls"), Arc::clone(server)));
+        let control = self.control.iter().map(|server| ("control".into(), Arc::clone(server)));
+        listeners.chain(control).collect()
+    }
+}
+
+/// Has servers take over what is new in their files, for as long as the sidecar runs. A failure
 /// is logged once, until it is mended or another one.
-pub async fn follow(servers: BTreeMap<Arc<str>, Arc<Server>>) {
+pub async fn follow(servers: Vec<(String, Arc<Server>)>) {
     let mut looks = tokio::time::interval(LOOK);
     looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut failures: BTreeMap<Arc<str>, String> = BTreeMap::new();
+    let mut failures: BTreeMap<&str, String> = BTreeMap::new();
     loop {
         looks.tick().await;
-        for (listener, server) in &servers {
+        for (of, server) in &servers {
             match reload(server).await {
                 Ok(false) => {}
                 Ok(true) => {
-                    failures.remove(listener);
-                    tracing::info!(%listener, "new certificates are in use");
+                    failures.remove(&**of);
+                    tracing::info!(key = %of, "new certificates are in use");
                 }
-                Err(error) if failures.get(listener) == Some(&error) => {}
+                Err(error) if failures.get(&**of) == Some(&error) => {}
                 Err(error) => {
-                    tracing::error!(%listener, %error, "the old certificates stay in use");
-                    failures.insert(Arc::clone(listener), error);
+                    tracing::error!(key = %of, %error, "the old certificates stay in use");
+                    failures.insert(of, error);
                 }
             }
         }

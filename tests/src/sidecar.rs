@@ -20,13 +20,16 @@ use crate::{binary, eventually, secs};
 pub struct Sidecar {
     pub process: Process,
     pub admin: SocketAddr,
+    /// Where the control API is, or `off`.
+    pub control: String,
     listeners: HashMap<String, SocketAddr>,
     _dir: TempDir,
 }
 
 impl Sidecar {
     /// Starts with this configuration (TOML) and waits until it listens. Give listeners port 0;
-    /// the admin address and the log format are set from outside.
+    /// the admin address and the log format are set from outside, and the address of the control API
+    /// unless the configuration has a table for it.
     pub async fn start(config: &str) -> Self {
         Self::start_with(config, |_| {}).await
     }
@@ -39,9 +42,12 @@ impl Sidecar {
         let mut command = Command::new(binary());
         command.arg("run").arg("-c").arg(&file);
         command.env("OUTRIGGER_ADMIN__LISTEN", "127.0.0.1:0").env("OUTRIGGER_LOG__FORMAT", "json");
+        if !config.contains("[control]") {
+            command.env("OUTRIGGER_CONTROL__LISTEN", "127.0.0.1:0");
+        }
         adjust(&mut command);
         let process = Process::start(command);
-        let admin = process.line(secs(10), |line| address(line, "admin", "started")).await;
+        let (admin, control) = process.line(secs(10), started).await;
         let wanted = config.lines().filter(|line| line.starts_with("[listeners.")).count();
         let mut listeners = HashMap::new();
         eventually("all listeners are named in the log", secs(5), || {
@@ -51,7 +57,7 @@ impl Sidecar {
             async move { complete.then_some(()) }
         })
         .await;
-        Self { process, admin, listeners, _dir: dir }
+        Self { process, admin, control, listeners, _dir: dir }
     }
 
     /// Starts, and waits until it is ready.
@@ -205,7 +211,8 @@ fn listener(line: &str) -> Option<(String, SocketAddr)> {
     Some((event["listener"].as_str()?.into(), event["address"].as_str()?.parse().ok()?))
 }
 
-fn address(line: &str, field: &str, message: &str) -> Option<SocketAddr> {
+fn started(line: &str) -> Option<(SocketAddr, String)> {
     let event: Value = serde_json::from_str(line).ok()?;
-    (event["message"] == message).then(|| event[field].as_str()?.parse().ok())?
+    (event["message"] == "started").then_some(())?;
+    Some((event["admin"].as_str()?.parse().ok()?, event["control"].as_str()?.into()))
 }

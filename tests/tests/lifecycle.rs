@@ -250,6 +250,7 @@ async fn a_taken_address_is_an_error_that_names_it() {
     std::fs::write(&file, config).unwrap();
     let mut command = Command::new(outrigger_tests::binary());
     command.arg("run").arg("-c").arg(&file).env("OUTRIGGER_ADMIN__LISTEN", "127.0.0.1:0");
+    command.env("OUTRIGGER_CONTROL__LISTEN", "off");
     let mut process = outrigger_tests::process::Process::start(command);
     assert_eq!(process.exit(secs(5)).await, 1);
     let said = process.log();

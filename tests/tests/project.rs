@@ -28,7 +28,9 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("proxy", &["cluster", "upstream", "config", "net", "shutdown", "telemetry"]),
     ("state", &["cluster", "config", "disk"]),
     ("tls", &["config", "net"]),
-    ("admin", &["cluster", "config", "net", "shutdown", "telemetry"]),
+    ("readiness", &["cluster", "shutdown"]),
+    ("admin", &["cluster", "config", "net", "readiness", "shutdown", "telemetry"]),
+    ("control", &["cluster", "config", "disk", "net", "readiness", "shutdown"]),
 ];
 
 #[test]

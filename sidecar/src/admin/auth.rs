@@ -1,11 +1,10 @@
 //! Who may see what.
 
-use std::net::IpAddr;
-
 use http::HeaderMap;
 use http::header::{HOST, ORIGIN};
 
 use crate::net::Address;
+use crate::net::host::names_this_machine;
 
 /// Pages that answer everywhere: orchestrators and Prometheus ask for them from other machines.
 const PUBLIC: [&str; 3] = ["/livez", "/readyz", "/metrics"];
@@ -25,7 +24,6 @@ pub(super) fn check(
     let host = headers.get(HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
     match address {
         Address::Unix(_) => Ok(()),
-        // A page of some site may point its own name at 127.0.0.1 and have a browser read this.
         Address::Tcp(_) if names_this_machine(host) => Ok(()),
         Address::Tcp(_) => Err("the Host of the request must be localhost or a loopback address"),
     }
@@ -48,16 +46,6 @@ pub(super) fn check_order(headers: &HeaderMap) -> Result<(), &'static str> {
         Some(origin) if !own(origin) => Err("orders of pages of other sites are refused"),
         _ => Ok(()),
     }
-}
-
-fn names_this_machine(host: &str) -> bool {
-    let name = match host.rsplit_once(':') {
-        Some((name, port)) if !port.ends_with(']') => name,
-        _ => host,
-    };
-    let bare = name.trim_start_matches('[').trim_end_matches(']');
-    name.eq_ignore_ascii_case("localhost")
-        || bare.parse::<IpAddr>().is_ok_and(|ip| ip.to_canonical().is_loopback())
 }
 
 #[cfg(test)]

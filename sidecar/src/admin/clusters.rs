@@ -1,12 +1,12 @@
 //! `GET /api/v1/clusters`: every cluster and backend. The command line reads the same types.
 
 use std::sync::Arc;
-use std::time::SystemTime;
 
 use serde::{Deserialize, Serialize};
-use tokio::time::Instant;
 
-use crate::cluster::{Cluster, Entry, Given, Leaving, Override, ProbeReport, State, WEIGHT_ONE};
+use crate::cluster::{
+    Clock, Cluster, Entry, Leaving, Ordering, ProbeReport, ShownOrder, rfc3339, weight,
+};
 
 #[derive(Debug, Serialize, Deserialize)]
 pub struct ClustersView {
@@ -127,12 +127,11 @@ impl ClusterView {
 impl BackendView {
     pub(super) fn of(entry: &Entry, source: &str) -> Self {
         let backend = &entry.backend;
-        let last_probe = backend.last_probe();
-        let weight = |weight: u32| f64::from(weight) / f64::from(WEIGHT_ONE);
+        let clock = Clock::now();
         Self {
             name: backend.name.to_string(),
             state: entry.state().name().into(),
-            reason: reason(entry, last_probe.as_deref()),
+            reason: entry.reason(&clock),
             priority: backend.endpoint.priority,
             weight: WeightView {
                 configured: weight(backend.endpoint.weight),
@@ -141,82 +140,31 @@ impl BackendView {
             in_flight: backend.in_flight(),
             ewma_seconds: backend.ewma().map(|ewma| ewma.as_secs_f64()),
             source: source.into(),
-            suspect_until: entry.suspect_until.map(|until| rfc3339(wall(until))),
-            last_probe: last_probe.as_deref().map(ProbeView::of),
-            drain_deadline: entry.leaving.map(|leaving| rfc3339(wall(leaving.deadline))),
+            suspect_until: entry.suspect_until.map(|until| rfc3339(clock.wall(until))),
+            last_probe: backend.last_probe().as_deref().map(ProbeView::of),
+            drain_deadline: entry.leaving.map(|leaving| rfc3339(clock.wall(leaving.deadline))),
             drain: entry.leaving.map(|leaving| DrainView::of(entry, leaving)),
-            orders: OrderView::all(entry),
+            orders: entry.orders().map(|order| OrderView::of(&order, &clock)).collect(),
         }
-    }
-}
-
-/// Why it is not ready.
-fn reason(entry: &Entry, last_probe: Option<&ProbeReport>) -> String {
-    match (entry.state(), entry.ejection) {
-        (State::Ready, _) => match entry.suspect_until {
-            Some(until) => format!("dropped by discovery, until {}", rfc3339(wall(until))),
-            None => String::new(),
-        },
-        (State::Pending, _) => "not probed yet".into(),
-        (State::Unhealthy, _) if entry.is_critical() => "critical, as its source says".into(),
-        (State::Unhealthy, _) => {
-            last_probe.and_then(|report| report.result.clone().err()).unwrap_or_default()
-        }
-        (State::Ejected, Some(ejection)) => {
-            let until = rfc3339(wall(ejection.until));
-            format!("{} until {until}", ejection.reason.name())
-        }
-        (State::Ejected, None) => "stalled: it takes work and answers none".into(),
-        (State::Draining, _) => match entry.leaving {
-            Some(leaving) if leaving.done => "drained".into(),
-            Some(leaving) => {
-                format!("{}, until {}", leaving.cause.describe(), rfc3339(wall(leaving.deadline)))
-            }
-            None => String::new(),
-        },
     }
 }
 
 impl OrderView {
-    fn all(entry: &Entry) -> Vec<Self> {
-        let fleet_drains = entry.leaving.is_some_and(|leaving| leaving.fleet);
-        let fleet = [
-            fleet_drains.then(|| Self::new("fleet", Kind::Drain)),
-            entry.ordered.fleet.map(|weight| Self::new("fleet", Kind::Weight(weight))),
-        ];
-        entry.ordered.own().iter().map(Self::of).chain(fleet.into_iter().flatten()).collect()
-    }
-
-    fn of(given: &Given) -> Self {
-        let kind = match given.what {
-            Override::Weight(weight) => Kind::Weight(weight),
-            Override::Factor(factor) => Kind::Factor(f64::from(factor) / f64::from(WEIGHT_ONE)),
-            Override::Drain(_) => Kind::Drain,
+    fn of(order: &ShownOrder, clock: &Clock) -> Self {
+        let (kind, weight, factor) = match order.what {
+            Ordering::Drain => ("drain", None, None),
+            Ordering::Weight(weight) => ("weight", Some(weight), None),
+            Ordering::Factor(factor) => ("factor", None, Some(factor)),
         };
         Self {
-            expires_at: given.until.map(|until| rfc3339(wall(until))),
-            leased: given.owner.lease.is_some(),
-            ..Self::new(&given.owner.name, kind)
+            owner: order.owner.to_string(),
+            kind: kind.into(),
+            weight,
+            factor,
+            expires_at: order.until.map(|until| rfc3339(clock.wall(until))),
+            leased: order.leased,
         }
     }
-
-    fn new(owner: &str, kind: Kind) -> Self {
-        let (kind, weight, factor) = match kind {
-            Kind::Drain => ("drain", None, None),
-            Kind::Weight(weight) => ("weight", Some(weight), None),
-            Kind::Factor(factor) => ("factor", None, Some(factor)),
-        };
-        let (owner, kind) = (owner.into(), kind.into());
-        Self { owner, kind, weight, factor, expires_at: None, leased: false }
-    }
-}
-
-/// What an order changes, as it is shown.
-#[derive(Debug, Clone, Copy)]
-enum Kind {
-    Drain,
-    Weight(u16),
-    Factor(f64),
 }
 
 impl DrainView {
@@ -226,23 +174,10 @@ impl DrainView {
     }
 }
 
-/// The wall clock's time of an instant.
-fn wall(at: Instant) -> SystemTime {
-    let now = Instant::now();
-    match at.checked_duration_since(now) {
-        Some(ahead) => SystemTime::now() + ahead,
-        None => SystemTime::now() - now.duration_since(at),
-    }
-}
-
 impl ProbeView {
     fn of(report: &ProbeReport) -> Self {
         let result = if report.result.is_ok() { "pass" } else { "fail" };
         let detail = report.result.clone().err().unwrap_or_default();
         Self { at: rfc3339(report.at), result: result.into(), detail }
     }
-}
-
-pub(super) fn rfc3339(time: SystemTime) -> String {
-    humantime::format_rfc3339_millis(time).to_string()
 }

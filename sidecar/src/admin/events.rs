@@ -8,12 +8,9 @@ use std::time::Duration;
 use http::StatusCode;
 use percent_encoding::percent_decode_str;
 use serde::{Deserialize, Serialize};
-use tokio::sync::watch;
-use tokio::time::Instant;
 
-use super::clusters::rfc3339;
 use super::{Admin, Reply, error, json};
-use crate::cluster::Happened;
+use crate::cluster::{Happened, rfc3339};
 use crate::config::DurationText;
 use crate::shutdown::Phase;
 
@@ -96,31 +93,16 @@ impl Question {
     }
 
     async fn answer(&self, admin: &Admin) -> EventsView {
-        let deadline = Instant::now() + self.wait;
-        let (mut changes, mut phases) = (admin.history.latest(), admin.phase.clone());
-        loop {
-            let latest = *changes.borrow_and_update();
-            // Ids of the future are of a sidecar that was here before.
-            let after = if self.after > latest { 0 } else { self.after };
-            let events = admin.history.since(after, self.cluster.as_deref());
-            if !events.is_empty() || !news(&mut changes, &mut phases, deadline).await {
-                let events = events.into_iter().map(EventView::of).collect();
-                return EventsView { events, latest };
+        let mut phases = admin.phase.clone();
+        let enough = async {
+            tokio::select! {
+                () = tokio::time::sleep(self.wait) => {}
+                _ = phases.wait_for(|phase| *phase > Phase::Running) => {}
             }
-        }
-    }
-}
-
-/// Waits for another event; false when there is none by the deadline, or none will come.
-async fn news(
-    changes: &mut watch::Receiver<u64>,
-    phases: &mut watch::Receiver<Phase>,
-    deadline: Instant,
-) -> bool {
-    tokio::select! {
-        changed = changes.changed() => changed.is_ok(),
-        _ = phases.wait_for(|phase| *phase > Phase::Running) => false,
-        () = tokio::time::sleep_until(deadline) => false,
+        };
+        let (events, latest) =
+            admin.history.news(self.after, self.cluster.as_deref(), enough).await;
+        EventsView { events: events.into_iter().map(EventView::of).collect(), latest }
     }
 }
 

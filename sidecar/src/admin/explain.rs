@@ -6,10 +6,9 @@ use percent_encoding::percent_decode_str;
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
-use super::clusters::BackendView;
 use super::orders::{Refused, find, invalid};
 use super::{Admin, Reply, error, json};
-use crate::cluster::{Cluster, Explanation, Reason};
+use crate::cluster::{Clock, Cluster, Explanation, Reason};
 
 #[derive(Debug, Serialize, Deserialize)]
 pub struct ExplainView {
@@ -86,7 +85,7 @@ fn view(cluster: &Cluster, explanation: Explanation) -> ExplanationView {
     let Explanation { backend, state, share, mut why } = explanation;
     let snapshot = cluster.snapshot();
     if let Ok(entry) = snapshot.named(&backend) {
-        let cause = BackendView::of(entry, "").reason;
+        let cause = entry.reason(&Clock::now());
         if !cause.is_empty() {
             why += &format!(": {cause}");
         }

@@ -13,10 +13,8 @@ pub mod orders;
 
 use std::convert::Infallible;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use clusters::rfc3339;
 use http::header::{ALLOW, CONTENT_TYPE, HeaderValue};
 use http::{Method, Request, Response, StatusCode};
 use http_body_util::Full;
@@ -28,11 +26,11 @@ use orders::OrderPath;
 use serde::Serialize;
 use serde_json::json;
 use tokio::sync::{Semaphore, mpsc, watch};
-use tokio::time::Instant;
 
 use crate::cluster::{Cluster, FleetWrite, History};
 use crate::net::Address;
 use crate::net::listen::Socket;
+use crate::readiness::Readiness;
 use crate::shutdown::Phase;
 use crate::telemetry::metrics::Metrics;
 
@@ -51,13 +49,9 @@ pub struct Admin {
     pub fleet: Option<mpsc::Sender<FleetWrite>>,
     pub metrics: Arc<Metrics>,
     pub phase: watch::Receiver<Phase>,
-    pub started: Instant,
-    /// When readiness no longer waits for first answers.
-    pub start_timeout: Duration,
+    pub readiness: Arc<Readiness>,
     /// What the socket is bound to.
     pub address: Address,
-    /// Set once everything was settled: what joins later makes nobody less ready.
-    pub settled: AtomicBool,
 }
 
 type Reply = Response<Full<Bytes>>;
@@ -144,7 +138,7 @@ impl Page {
     async fn show(self, admin: &Arc<Admin>, request: Request<Incoming>) -> Reply {
         match self {
             Self::Livez => text(StatusCode::OK, "text/plain; charset=utf-8", "ok\n".into()),
-            Self::Readyz => readyz(admin),
+            Self::Readyz => readyz(&admin.readiness),
             Self::Metrics => metrics(admin).await,
             Self::Clusters => json(StatusCode::OK, &clusters::view(&admin.clusters)),
             Self::Events => events::show(admin, request.uri().query().unwrap_or_default()).await,
@@ -167,46 +161,11 @@ impl Page {
     }
 }
 
-fn readyz(admin: &Admin) -> Reply {
-    let reasons = admin.not_ready();
+fn readyz(readiness: &Readiness) -> Reply {
+    let reasons = readiness.reasons();
     let status = if reasons.is_empty() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-    let details = admin.details();
+    let details = readiness.details();
     json(status, &json!({ "ready": reasons.is_empty(), "reasons": reasons, "details": details }))
-}
-
-impl Admin {
-    /// What is worth knowing, and no reason to give it no traffic.
-    fn details(&self) -> Vec<String> {
-        let detail = |cluster: &Arc<Cluster>| {
-            let snapshot = cluster.snapshot();
-            let since = rfc3339(snapshot.stale_since?);
-            let from = if snapshot.from_memory { "are remembered, and were" } else { "were" };
-            Some(format!("cluster `{}`: endpoints {from} last confirmed {since}", cluster.name()))
-        };
-        self.clusters.iter().filter_map(detail).collect()
-    }
-
-    /// Why the sidecar should get no traffic yet, or no more.
-    fn not_ready(&self) -> Vec<String> {
-        if *self.phase.borrow() > Phase::Running {
-            return vec!["shutting down".into()];
-        }
-        if self.started.elapsed() >= self.start_timeout || self.settled.load(Ordering::Relaxed) {
-            return Vec::new();
-        }
-        let unsettled = |cluster: &&Arc<Cluster>| !cluster.snapshot().settled();
-        let reason = |cluster: &Arc<Cluster>| {
-            let what = if cluster.snapshot().source.is_some() {
-                "not every backend has been probed yet"
-            } else {
-                "discovery has not answered yet"
-            };
-            format!("cluster `{}`: {what}", cluster.name())
-        };
-        let reasons: Vec<_> = self.clusters.iter().filter(unsettled).map(reason).collect();
-        self.settled.store(reasons.is_empty(), Ordering::Relaxed);
-        reasons
-    }
 }
 
 async fn metrics(admin: &Arc<Admin>) -> Reply {

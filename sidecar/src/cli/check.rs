@@ -6,6 +6,7 @@ use futures_util::future::join_all;
 use super::{Failure, FileArg, block_on, print};
 use crate::cluster::{Endpoint, WEIGHT_ONE};
 use crate::config::{Cluster, Config, Source};
+use crate::control::tokens::Tokens;
 use crate::discovery::Sources;
 use crate::health::probe;
 use crate::state;
@@ -26,6 +27,8 @@ impl Check {
         let file = self.file.config.display();
         let secret = config.has_cookies().then(|| state::check_keyring(&config)).transpose()?;
         let tls = tls::load(&config)?;
+        let tokens = config.control.as_ref().and_then(|control| control.token_file.as_deref());
+        tokens.map(Tokens::load).transpose()?;
         for warning in config.warnings() {
             eprintln!("{file}: warning: {warning}");
         }

@@ -24,6 +24,7 @@ use serde::Serialize;
 
 use crate::app::StartError;
 use crate::config::{DurationText, Loaded, Place, Problem, Problems, load};
+use crate::control::tokens::BadTokens;
 use crate::net::tls::TlsError;
 use crate::state::StateError;
 use crate::tls::Unloadable;
@@ -133,6 +134,14 @@ impl From<StateError> for Failure {
     }
 }
 
+impl From<BadTokens> for Failure {
+    /// So are tokens.
+    fn from(BadTokens { path, line, message }: BadTokens) -> Self {
+        let place = Place::File { path: path.display().to_string(), line };
+        Self::Config(Problems(vec![Problem { place, key: "control.token_file".into(), message }]))
+    }
+}
+
 impl From<Unloadable> for Failure {
     /// Certificates and keys are part of the configuration.
     fn from(unloadable: Unloadable) -> Self {
@@ -153,6 +162,7 @@ impl From<StartError> for Failure {
         match error {
             StartError::State(error) => error.into(),
             StartError::Tls(unloadable) => unloadable.into(),
+            StartError::Tokens(bad) => bad.into(),
             other => Self::Failed(other.to_string()),
         }
     }

@@ -17,7 +17,9 @@ pub(super) fn run(file: &FileArg) -> Result<(), Failure> {
     block_on(async {
         let mut signals = Signals::new()?;
         let sidecar = Sidecar::start(&config)?;
-        tracing::info!(version = env!("CARGO_PKG_VERSION"), admin = %sidecar.admin, "started");
+        let control = sidecar.control.as_ref().map_or("off".into(), ToString::to_string);
+        let (version, admin) = (env!("CARGO_PKG_VERSION"), &sidecar.admin);
+        tracing::info!(version, %admin, control, "started");
         for (listener, address) in &sidecar.listeners {
             tracing::info!(%listener, %address, "listening");
         }

@@ -143,6 +143,32 @@ impl History {
         ring.range(first..).filter(asked).cloned().collect()
     }
 
+    /// As [`Self::since`], and the number of the latest change there is. If there is nothing, this waits
+    /// until there is, or until it is `enough`.
+    pub async fn news(
+        &self,
+        after: u64,
+        cluster: Option<&str>,
+        enough: impl Future<Output = ()>,
+    ) -> (Vec<Happened>, u64) {
+        let mut changes = self.latest();
+        let mut enough = std::pin::pin!(enough);
+        let mut waits = true;
+        loop {
+            let latest = *changes.borrow_and_update();
+            // Numbers of the future are of a sidecar that was here before.
+            let news = self.since(if after > latest { 0 } else { after }, cluster);
+            if !news.is_empty() || !waits {
+                return (news, latest);
+            }
+            tokio::select! {
+                biased;
+                () = &mut enough => waits = false,
+                changed = changes.changed() => waits = changed.is_ok(),
+            }
+        }
+    }
+
     fn ring(&self) -> MutexGuard<'_, VecDeque<Happened>> {
         self.ring.lock().unwrap_or_else(PoisonError::into_inner)
     }

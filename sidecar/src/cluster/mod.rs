@@ -29,6 +29,7 @@ mod outcomes;
 mod outlier;
 mod owner;
 mod pick;
+mod shown;
 mod slow_start;
 mod snapshot;
 mod sources;
@@ -58,6 +59,7 @@ pub use ordered::{Given, Ordered, Override};
 pub use outlier::Ejection;
 pub use owner::{Lease, Owner};
 pub use pick::{NoPick, Pick, Picker, Wish};
+pub use shown::{Clock, Ordering, ShownOrder, rfc3339, weight};
 pub use snapshot::{Entry, Snapshot, State, Verdict};
 pub use task::{ClusterTask, Event, Pinning, Unpinning};
 

@@ -4,9 +4,10 @@
 //! idle, and `SO_REUSEPORT` would let a second sidecar share the port unnoticed. So there is one
 //! socket per listener, and workers even the connections out between themselves.
 
+use std::fs::Permissions;
 use std::io;
 use std::net::SocketAddr;
-use std::os::unix::fs::FileTypeExt;
+use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::os::unix::net::UnixStream as StdUnixStream;
 use std::path::Path;
 use std::time::Duration;
@@ -66,6 +67,19 @@ impl Socket {
                 Ok(Self(Kind::Unix(listener)))
             }
         }
+    }
+
+    /// As `bind`, of a unix socket whose file has this mode from the first moment on.
+    pub fn bind_with_mode(path: &Path, mode: u32) -> io::Result<Self> {
+        remove_stale(path)?;
+        let socket = socket2::Socket::new(socket2::Domain::UNIX, socket2::Type::STREAM, None)?;
+        socket.set_nonblocking(true)?;
+        // The file gets the mode of the socket, less what this process masks.
+        rustix::fs::fchmod(&socket, mode.into())?;
+        socket.bind(&socket2::SockAddr::unix(path)?)?;
+        std::fs::set_permissions(path, Permissions::from_mode(mode))?;
+        socket.listen(BACKLOG)?;
+        Ok(Self(Kind::Unix(socket.into())))
     }
 
     /// The address it is bound to, with the port that the kernel chose for port 0.
@@ -154,4 +168,23 @@ fn is_exhausted(error: &io::Error) -> bool {
     use rustix::io::Errno;
     let lacking = [Errno::MFILE, Errno::NFILE, Errno::NOBUFS, Errno::NOMEM];
     Errno::from_io_error(error).is_some_and(|errno| lacking.contains(&errno))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_file_of_a_socket_has_the_mode_it_is_to_have() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("control.sock");
+        for mode in [0o600, 0o666, 0o660] {
+            let socket = Socket::bind_with_mode(&path, mode).unwrap();
+            let file = std::fs::metadata(&path).unwrap();
+            assert_eq!(file.permissions().mode() & 0o777, mode);
+            StdUnixStream::connect(&path).unwrap();
+            assert!(Socket::bind_with_mode(&path, mode).is_err(), "somebody listens there");
+            drop(socket);
+        }
+    }
 }

@@ -5,6 +5,7 @@ pub mod backoff;
 pub mod buffer;
 pub mod crowd;
 pub mod dial;
+pub mod host;
 pub mod listen;
 pub mod proxy_protocol;
 pub mod splice;

@@ -99,6 +99,8 @@ fn configuration(listen: &str, admin: &str, nameserver: &str) -> String {
     format!(
         r#"[admin]
 listen = "{admin}"
+[control]
+listen = "off"
 
 [dns]
 nameservers = ["{nameserver}"]

@@ -28,6 +28,8 @@ pub struct Pin {
 #[derive(Debug, Default)]
 pub struct Pins {
     map: HashMap<Box<[u8]>, Pin>,
+    /// How many keys are pinned to each backend, by its id; those without any are not here.
+    counts: HashMap<u64, u32>,
     /// Known without a look into the map, since nearly always there is nothing in it.
     count: AtomicUsize,
 }
@@ -53,13 +55,9 @@ impl Pins {
         self.map.pin().get(key).cloned()
     }
 
-    /// How many keys are pinned to each backend, by its id.
-    pub fn counts(&self) -> std::collections::HashMap<u64, u32> {
-        let mut counts = std::collections::HashMap::new();
-        if !self.is_empty() {
-            self.map.pin().values().for_each(|pin| *counts.entry(pin.backend).or_default() += 1);
-        }
-        counts
+    /// How many keys are pinned to the backend with this id.
+    pub fn count(&self, backend: u64) -> u32 {
+        self.counts.pin().get(&backend).copied().unwrap_or_default()
     }
 
     /// Binds a key, wherever it was bound before; false when there are too many.
@@ -68,15 +66,20 @@ impl Pins {
         if self.len() >= MAX_PINS && !map.contains_key(&key) {
             return false;
         }
-        if map.insert(key, pin).is_none() {
-            self.count.fetch_add(1, Ordering::Relaxed);
+        self.one_more(pin.backend);
+        match map.insert(key, pin) {
+            Some(before) => self.one_less(before.backend),
+            None => drop(self.count.fetch_add(1, Ordering::Relaxed)),
         }
         true
     }
 
     pub(in crate::cluster) fn clear(&self, key: &[u8]) -> Option<Pin> {
         let cleared = self.map.pin().remove(key).cloned();
-        self.count.fetch_sub(usize::from(cleared.is_some()), Ordering::Relaxed);
+        if let Some(pin) = &cleared {
+            self.one_less(pin.backend);
+            self.count.fetch_sub(1, Ordering::Relaxed);
+        }
         cleared
     }
 
@@ -86,7 +89,20 @@ impl Pins {
         for (key, pin) in map.iter().filter(|(_, pin)| ended(pin)) {
             tell(pin);
             map.remove(key);
+            self.one_less(pin.backend);
             self.count.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
+
+    /// There is one writer, so that nothing comes between reading a count and writing it.
+    fn one_more(&self, backend: u64) {
+        self.counts.pin().insert(backend, self.count(backend) + 1);
+    }
+
+    fn one_less(&self, backend: u64) {
+        match self.count(backend) {
+            0 | 1 => drop(self.counts.pin().remove(&backend).copied()),
+            count => drop(self.counts.pin().insert(backend, count - 1).copied()),
         }
     }
 

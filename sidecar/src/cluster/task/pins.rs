@@ -92,6 +92,8 @@ impl ClusterTask {
             self.pinned.next_end = self.cluster.pins.next_end();
         }
         let counts = std::mem::take(&mut self.pinned.counts);
+        // Picks have followed long since; it is for whoever watches how many there are.
+        self.changed |= !counts.is_empty();
         let mut notes = Vec::new();
         for ((id, kind, cause), count) in counts {
             let name = self.members.get_mut(id).map(|member| Arc::clone(&member.backend.name));

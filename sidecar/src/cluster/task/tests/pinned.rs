@@ -80,7 +80,7 @@ fn pins_are_bounded_and_nobody_is_pushed_out() {
     assert_eq!(f.pin(b"one more", 1, Some(1), None), None);
     assert!(matches!(f.pin(&7u32.to_be_bytes(), 1, Some(2), None), Some(Ok(_))));
     let id = f.backend(1).id;
-    assert_eq!(f.cluster.pins.counts()[&id], MAX_PINS as u32);
+    assert_eq!(f.cluster.pins.count(id), MAX_PINS as u32);
     f.event(Event::LeaseEnded(1));
     assert_eq!(f.cluster.pins.len(), 1);
 }
