@@ -72,7 +72,6 @@ impl Caller {
         request.extensions().get().cloned().ok_or_else(unknown)
     }
 
-    #[cfg_attr(not(test), expect(dead_code, reason = "orders are not carried out yet"))]
     /// Who it is, for people: `127.0.0.1:4711`, `uid 1000` or `cert NAME`.
     pub(super) fn shown(&self) -> Arc<str> {
         Arc::clone(&self.shown)

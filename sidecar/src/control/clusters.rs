@@ -44,7 +44,6 @@ fn whole(cluster: &Cluster) -> v1::Cluster {
     }
 }
 
-#[expect(dead_code, reason = "orders are not carried out yet")]
 /// The backend at this place of a snapshot, as it is now.
 pub(super) fn backend(cluster: &Cluster, snapshot: &Snapshot, place: usize) -> v1::Backend {
     measured(cluster, snapshot, place, &Clock::now())
@@ -112,7 +111,6 @@ fn order(order: &ShownOrder, clock: &Clock) -> v1::Order {
     }
 }
 
-#[expect(dead_code, reason = "orders are not carried out yet")]
 /// A pin as an order.
 pub(super) fn pin(pin: &Pin) -> v1::Order {
     v1::Order {

@@ -50,7 +50,6 @@ pub struct Control {
     history: Arc<History>,
     readiness: Arc<Readiness>,
     phase: channel::Receiver<Phase>,
-    #[expect(dead_code, reason = "orders are not carried out yet")]
     leases: Arc<leases::Leases>,
     limits: Limits,
     /// Room for calls.

@@ -17,10 +17,10 @@ pub(super) struct Service(pub(super) Arc<Control>);
 
 impl Service {
     /// A question, of whoever may ask.
-    fn asked<T>(&self, request: Request<T>) -> Result<(&Control, Caller, T), Status> {
+    fn asked<T>(&self, request: Request<T>) -> Result<(&Control, T), Status> {
         let caller = Caller::of(&request)?;
         caller.needs(Role::Read)?;
-        Ok((&self.0, caller, request.into_inner()))
+        Ok((&self.0, request.into_inner()))
     }
 
     /// A change, of whoever may make one, and not faster than it may.
@@ -38,7 +38,7 @@ impl ControlService for Service {
         &self,
         request: Request<v1::ListClustersRequest>,
     ) -> Answer<v1::ListClustersResponse> {
-        let (control, _, request) = self.asked(request)?;
+        let (control, request) = self.asked(request)?;
         clusters::list(control, &request).map(Response::new)
     }
 
@@ -48,7 +48,7 @@ impl ControlService for Service {
         &self,
         request: Request<v1::WatchClusterRequest>,
     ) -> Answer<Self::WatchClusterStream> {
-        let (control, _, request) = self.asked(request)?;
+        let (control, request) = self.asked(request)?;
         let told = watch::watch(control, request).await?;
         Ok(Response::new(control.until_stopped(told)))
     }
@@ -92,8 +92,8 @@ impl ControlService for Service {
         &self,
         request: Request<v1::GetAffinityRequest>,
     ) -> Answer<v1::GetAffinityResponse> {
-        let (control, caller, request) = self.asked(request)?;
-        pins::get(control, &caller, request).await.map(Response::new)
+        let (control, request) = self.asked(request)?;
+        pins::get(control, &request).map(Response::new)
     }
 
     async fn clear_affinity(
@@ -118,7 +118,7 @@ impl ControlService for Service {
         &self,
         request: Request<v1::WaitDrainedRequest>,
     ) -> Answer<v1::WaitDrainedResponse> {
-        let (control, _, request) = self.asked(request)?;
+        let (control, request) = self.asked(request)?;
         control.unless_stopped(drained::wait(control, &request)).await.map(Response::new)
     }
 
@@ -126,20 +126,20 @@ impl ControlService for Service {
         &self,
         request: Request<v1::ReportOutcomeRequest>,
     ) -> Answer<v1::ReportOutcomeResponse> {
-        let (control, caller, request) = self.ordered(request)?;
-        outcomes::report(control, &caller, request).await.map(Response::new)
+        let (control, _, request) = self.ordered(request)?;
+        outcomes::report(control, &request).map(Response::new)
     }
 
     async fn list_events(
         &self,
         request: Request<v1::ListEventsRequest>,
     ) -> Answer<v1::ListEventsResponse> {
-        let (control, _, request) = self.asked(request)?;
+        let (control, request) = self.asked(request)?;
         control.unless_stopped(events::list(control, request)).await.map(Response::new)
     }
 
     async fn explain(&self, request: Request<v1::ExplainRequest>) -> Answer<v1::ExplainResponse> {
-        let (control, caller, request) = self.asked(request)?;
-        pins::explain(control, &caller, request).await.map(Response::new)
+        let (control, request) = self.asked(request)?;
+        pins::explain(control, &request).map(Response::new)
     }
 }
