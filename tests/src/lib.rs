@@ -4,6 +4,7 @@
 //! everything that was started ends with the test. A part that is not installed fails the test
 //! that needs it, by the name of its package.
 
+pub mod authority;
 pub mod backend;
 pub mod bind;
 pub mod client;
@@ -38,12 +39,22 @@ pub fn binary() -> PathBuf {
     if let Some(path) = std::env::var_os("OUTRIGGER_BIN") {
         return path.into();
     }
+    built("outrigger", "sidecar/src")
+}
+
+/// An example app in Rust.
+pub fn example(name: &str) -> PathBuf {
+    built(name, "examples/rust/src")
+}
+
+/// A binary that was built beside this test, and since its sources were last changed.
+fn built(name: &str, sources: &str) -> PathBuf {
     let test = std::env::current_exe().expect("the test knows its own path");
     let profile = test.ancestors().nth(2).expect("tests lie in target/PROFILE/deps");
-    let binary = profile.join("outrigger");
+    let binary = profile.join(name);
     let built = std::fs::metadata(&binary).and_then(|file| file.modified());
     let built = built.unwrap_or_else(|e| panic!("{}: {e}; run ./tests/run", binary.display()));
-    let newest = newest_source(&root().join("sidecar/src"));
+    let newest = newest_source(&root().join(sources));
     assert!(newest <= built, "{} is older than its sources; run ./tests/run", binary.display());
     binary
 }

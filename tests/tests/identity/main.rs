@@ -1,7 +1,6 @@
 //! Who is who: the PROXY protocol and TLS, with real peers on both sides.
 
 mod announced;
-mod certificates;
 mod originated;
 mod passed;
 mod terminated;

@@ -5,8 +5,8 @@ use outrigger_tests::haproxy::Haproxy;
 use outrigger_tests::secs;
 use outrigger_tests::sidecar::Sidecar;
 
-use super::certificates::Authority;
 use super::curl;
+use outrigger_tests::authority::Authority;
 
 /// A server that has this certificate and says which name it was asked for and whether the client has
 /// shown a certificate.
@@ -36,7 +36,7 @@ async fn ask(sidecar: &Sidecar) -> (i32, String) {
 
 #[tokio::test]
 async fn a_backend_is_verified_by_traffic_and_probes() {
-    let authority = Authority::new();
+    let authority = Authority::generate();
     let (_server, at) = server(&authority, "db.example", "").await;
     let ca = format!("ca_file = {:?}", authority.ca());
     let named = format!("{ca}\nserver_name = \"db.example\"");
@@ -48,7 +48,7 @@ async fn a_backend_is_verified_by_traffic_and_probes() {
         }
     }
     let other = format!("{ca}\nserver_name = \"other.example\"");
-    let stranger = Authority::new();
+    let stranger = Authority::generate();
     let nobody = format!("ca_file = {:?}\nserver_name = \"db.example\"", stranger.ca());
     // Without a name it is the address, for which the certificate is not.
     for wrong in [&other, &nobody, &ca] {
@@ -68,7 +68,7 @@ async fn a_backend_is_verified_by_traffic_and_probes() {
 
 #[tokio::test]
 async fn we_show_who_we_are_where_that_is_asked() {
-    let authority = Authority::new();
+    let authority = Authority::generate();
     let verify = format!("verify required ca-file {}", authority.ca());
     let (_server, at) = server(&authority, "db.example", &verify).await;
     let (cert, key) = authority.sign("us.example");

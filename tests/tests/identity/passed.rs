@@ -7,8 +7,8 @@ use outrigger_tests::haproxy::Haproxy;
 use outrigger_tests::raw::Raw;
 use outrigger_tests::sidecar::Sidecar;
 
-use super::certificates::Authority;
 use super::curl;
+use outrigger_tests::authority::Authority;
 
 /// A server for each name, that has a certificate for it and says it.
 async fn servers(authority: &Authority, names: &[&str]) -> (Haproxy, Vec<SocketAddr>) {
@@ -35,7 +35,7 @@ async fn ask(authority: &Authority, at: SocketAddr, name: &str, more: &[&str]) -
 
 #[tokio::test]
 async fn a_connection_goes_where_its_name_says() {
-    let authority = Authority::new();
+    let authority = Authority::generate();
     let names = ["a.example", "b.example", "c.other"];
     let (_servers, at) = servers(&authority, &names).await;
     let mut config = "[listeners.web]\nlisten = \"127.0.0.1:0\"\nprotocol = \"tcp\"\nroutes = [\n\

@@ -9,8 +9,8 @@ use outrigger_tests::sidecar::Sidecar;
 use outrigger_tests::{eventually, secs, tool};
 use tokio::io::AsyncReadExt;
 
-use super::certificates::Authority;
 use super::curl;
+use outrigger_tests::authority::Authority;
 
 /// A server that says what requests say of the client.
 async fn server() -> (Haproxy, std::net::SocketAddr) {
@@ -40,7 +40,7 @@ async fn ask(sidecar: &Sidecar, ca: &str, name: &str, more: &[&str]) -> (i32, St
 #[tokio::test]
 async fn each_name_has_its_certificate_and_backends_hear_of_tls() {
     let (_server, at) = server().await;
-    let authority = Authority::new();
+    let authority = Authority::generate();
     let [first, second] = ["a.example", "b.example"].map(|name| authority.sign(name));
     let tls = format!(
         "cert_file = {:?}, key_file = {:?}, certificates = [{{ cert_file = {:?}, key_file = {:?} }}]",
@@ -54,7 +54,7 @@ async fn each_name_has_its_certificate_and_backends_hear_of_tls() {
         }
         // 60: a certificate that is not for this name.
         assert_eq!(ask(&sidecar, &authority.ca(), "c.example", &[]).await.0, 60);
-        assert_eq!(ask(&sidecar, &Authority::new().ca(), "a.example", &[]).await.0, 60);
+        assert_eq!(ask(&sidecar, &Authority::generate().ca(), "a.example", &[]).await.0, 60);
     }
 }
 
@@ -75,7 +75,7 @@ async fn a_large_body_comes_whole_both_ways() {
         ),
     )
     .await;
-    let authority = Authority::new();
+    let authority = Authority::generate();
     let (cert, key) = authority.sign("a.example");
     let tls = format!("cert_file = {cert:?}, key_file = {key:?}");
     let sidecar = Sidecar::ready(&config("http", &tls, nginx.address)).await;
@@ -107,13 +107,13 @@ async fn a_large_body_comes_whole_both_ways() {
 #[tokio::test]
 async fn clients_have_to_show_who_they_are_where_that_is_asked() {
     let (_server, at) = server().await;
-    let authority = Authority::new();
+    let authority = Authority::generate();
     let (cert, key) = authority.sign("a.example");
     let ca = authority.ca();
     let tls = format!("cert_file = {cert:?}, key_file = {key:?}, client_ca_file = {ca:?}");
     let sidecar = Sidecar::ready(&config("http", &tls, at)).await;
     assert_ne!(ask(&sidecar, &ca, "a.example", &[]).await.0, 0);
-    let stranger = Authority::new().sign("client.example");
+    let stranger = Authority::generate().sign("client.example");
     let strange = ["--cert", &stranger.0, "--key", &stranger.1];
     assert_ne!(ask(&sidecar, &ca, "a.example", &strange).await.0, 0);
     let known = authority.sign("client.example");
@@ -124,7 +124,7 @@ async fn clients_have_to_show_who_they_are_where_that_is_asked() {
 #[tokio::test]
 async fn new_files_are_taken_and_bad_ones_are_not() {
     let (_server, at) = server().await;
-    let (old, new) = (Authority::new(), Authority::new());
+    let (old, new) = (Authority::generate(), Authority::generate());
     let (cert, key) = old.sign("a.example");
     let tls = format!("cert_file = {cert:?}, key_file = {key:?}");
     let sidecar = Sidecar::ready(&config("http", &tls, at)).await;
@@ -156,7 +156,7 @@ async fn a_client_that_just_closes_has_said_all_it_said() {
         secure.sendall(b'x' * 1000000)\n\
         secure.close()\n";
     let server = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let authority = Authority::new();
+    let authority = Authority::generate();
     let (cert, key) = authority.sign("a.example");
     let tls = format!("cert_file = {cert:?}, key_file = {key:?}");
     let sidecar = Sidecar::ready(&config("tcp", &tls, server.local_addr().unwrap())).await;

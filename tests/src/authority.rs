@@ -7,13 +7,14 @@ use std::path::PathBuf;
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
 use tempfile::TempDir;
 
-pub(crate) struct Authority {
+#[derive(Debug)]
+pub struct Authority {
     issuer: CertifiedIssuer<'static, KeyPair>,
     dir: TempDir,
 }
 
 impl Authority {
-    pub(crate) fn new() -> Self {
+    pub fn generate() -> Self {
         let mut params = CertificateParams::default();
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         let dir = tempfile::tempdir().unwrap();
@@ -24,17 +25,17 @@ impl Authority {
         Self { issuer, dir }
     }
 
-    pub(crate) fn path(&self, name: &str) -> PathBuf {
+    pub fn path(&self, name: &str) -> PathBuf {
         self.dir.path().join(name)
     }
 
-    pub(crate) fn ca(&self) -> String {
+    pub fn ca(&self) -> String {
         self.path("ca.pem").display().to_string()
     }
 
     /// Signs a certificate for this name: the files `NAME.pem`, `NAME.key`, and `NAME.both` as
     /// HAProxy wants them.
-    pub(crate) fn sign(&self, name: &str) -> (String, String) {
+    pub fn sign(&self, name: &str) -> (String, String) {
         let key = KeyPair::generate().unwrap();
         let mut params = CertificateParams::new(vec![name.to_owned()]).unwrap();
         // OpenSSL takes one that is called as its issuer is for one that vouches for itself.
@@ -51,7 +52,7 @@ impl Authority {
         (file("pem", &pem), file("key", &key))
     }
 
-    pub(crate) fn both(&self, name: &str) -> String {
+    pub fn both(&self, name: &str) -> String {
         self.path(&format!("{name}.both")).display().to_string()
     }
 }
