@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use futures_util::Stream;
 use outrigger_proto::v1;
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout};
 use tonic::{Request, Response, Status};
 
 use crate::answer::{Affinity, Drained, Events, Explanation};
@@ -24,10 +24,12 @@ const ATTEMPTS: u32 = 3;
 /// No longer waits the sidecar itself for an event.
 const MAX_WAIT: Duration = Duration::from_secs(60);
 
-/// The sidecar beside this app. Clones share one connection.
+/// The sidecar beside this app. Clones share one connection, on which the sidecar allows 100 streams:
+/// each watch, lease and wait is one.
 ///
 /// Every call ends within the deadline. Calls that may be repeated are tried up to three times within
 /// it; without a sidecar that takes about a tenth of a second, and then is [`Error::Unavailable`].
+/// Changes that come too fast for the sidecar wait for as long as it says, if there is time for that.
 #[derive(Debug, Clone)]
 pub struct Client {
     api: Api,
@@ -164,15 +166,23 @@ impl Client {
         R: Clone,
         F: Future<Output = Result<Response<T>, Status>>,
     {
+        let end = Instant::now() + deadline;
         let attempts = async {
-            let mut backoff = Backoff::default();
-            for _ in 1..ATTEMPTS {
-                match self.attempt(deadline, request.clone(), &call).await {
-                    Err(error) if error.is_unavailable() => sleep(backoff.pause()).await,
+            let (mut backoff, mut left) = (Backoff::default(), ATTEMPTS);
+            loop {
+                left = left.saturating_sub(1);
+                let pause = match self.attempt(deadline, request.clone(), &call).await {
+                    Err(Error::Unavailable(_)) if left > 0 => backoff.pause(),
+                    // Changes come too fast, and the sidecar says when there is room again.
+                    Err(Error::Exhausted { retry_after: Some(pause), .. })
+                        if Instant::now() + pause < end =>
+                    {
+                        pause
+                    }
                     done => return done,
-                }
+                };
+                sleep(pause).await;
             }
-            self.attempt(deadline, request.clone(), &call).await
         };
         within(deadline, attempts).await
     }

@@ -41,7 +41,7 @@ pub(crate) fn watch(
     cluster: &str,
 ) -> Pin<Box<dyn Stream<Item = Result<Arc<View>, Error>> + Send>> {
     let follower = Follower::new(client, cluster);
-    Box::pin(stream::try_unfold(follower, async |mut follower: Follower| {
+    Box::pin(stream::try_unfold(follower, |mut follower| async {
         let view = follower.next_whatever_happens().await?;
         Ok(Some((view, follower)))
     }))

@@ -1,6 +1,7 @@
 //! What a lease holds: its id, and the orders that were given through it.
 
 use std::collections::HashMap;
+use std::future::ready;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use futures_util::{StreamExt, stream};
@@ -142,15 +143,18 @@ impl Held {
     /// Those that could not be given.
     async fn give_again(&self, lease: &str, slots: Vec<Slot>) -> Vec<Slot> {
         let mut id = self.id.write().await;
-        let give = async |slot: Slot| match self.recall(&slot) {
-            Some(order) => order.give(&self.client, lease).await.err().map(|_| slot),
-            // It was taken back since.
-            None => None,
-        };
-        let given = stream::iter(slots).map(give).buffer_unordered(AT_A_TIME);
-        let missing = given.filter_map(async |failed| failed).collect().await;
+        let given = stream::iter(slots)
+            .map(|slot| self.give_one_again(lease, slot))
+            .buffer_unordered(AT_A_TIME);
+        let missing = given.filter_map(ready).collect().await;
         *id = Ok(lease.to_owned());
         missing
+    }
+
+    /// The slot, if it has an order that could not be given.
+    async fn give_one_again(&self, lease: &str, slot: Slot) -> Option<Slot> {
+        let given = self.recall(&slot)?.give(&self.client, lease).await;
+        given.err().map(|_| slot)
     }
 }
 

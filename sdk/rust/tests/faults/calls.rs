@@ -1,7 +1,10 @@
 //! How calls are made: again where that does no harm, and with the token of the moment.
 
+use std::time::{Duration, Instant};
+
 use outrigger_sdk::{Client, Error, Outcome};
-use tonic::Status;
+use tonic::{Code, Status};
+use tonic_types::{ErrorDetails, StatusExt};
 
 use crate::fake::Sidecar;
 
@@ -21,6 +24,24 @@ async fn what_may_be_repeated_is_and_outcomes_are_not() {
     sidecar.script.fail(&Status::invalid_argument("no"), 1);
     client.clusters().await.unwrap_err();
     assert_eq!(sidecar.script.asked().len(), 5);
+}
+
+/// Who is told when there is room again comes again then, and at once learns if that is too late.
+#[tokio::test]
+async fn changes_that_come_too_fast_wait() {
+    let sidecar = Sidecar::start();
+    let too_fast = |retry_after| {
+        let details = ErrorDetails::with_retry_info(Some(retry_after));
+        Status::with_error_details(Code::ResourceExhausted, "too fast", details)
+    };
+    sidecar.script.fail(&too_fast(Duration::from_millis(20)), 5);
+    let started = Instant::now();
+    sidecar.client().clusters().await.unwrap();
+    assert!(started.elapsed() >= Duration::from_millis(100), "{:?}", started.elapsed());
+    sidecar.script.fail(&too_fast(Duration::from_secs(3)), 1);
+    let error = sidecar.client().clusters().await.unwrap_err();
+    assert!(matches!(error, Error::Exhausted { .. }), "{error:?}");
+    assert_eq!(sidecar.script.asked().len(), 7);
 }
 
 #[tokio::test]

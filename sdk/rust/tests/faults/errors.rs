@@ -30,11 +30,11 @@ async fn each_has_its_details() {
     assert_eq!(violations[0].field, "weight");
     assert_eq!(violations[0].description, "want 0..=65535, got 70000");
 
-    let details = ErrorDetails::with_retry_info(Some(Duration::from_millis(20)));
+    let details = ErrorDetails::with_retry_info(Some(Duration::from_secs(20)));
     let status = Status::with_error_details(Code::ResourceExhausted, "too fast", details);
     let exhausted = error(&status).await;
     let Error::Exhausted { retry_after, .. } = exhausted else { panic!("{exhausted:?}") };
-    assert_eq!(retry_after, Some(Duration::from_millis(20)));
+    assert_eq!(retry_after, Some(Duration::from_secs(20)));
 }
 
 #[tokio::test]
