@@ -143,7 +143,8 @@ static_resources:
                      "--disable-hot-restart", "-l", "error", ready=ready)
 
 
-def start_outrigger(bed, port, backends, protocol="http", ready=accepts, binary=None):
+def start_outrigger(bed, port, backends, protocol="http", ready=accepts, binary=None, control=None):
+    control = f'[control]\nlisten = "{control}"' if control else ""
     endpoints = ", ".join(f'{{ address = "{backend}" }}' for backend in backends)
     config = bed.file("outrigger.toml", f"""
 [admin]
@@ -157,6 +158,7 @@ cluster = "b"
 [clusters.b.discovery]
 source = "static"
 endpoints = [{endpoints}]
+{control}
 """)
     # By the environment, since an older binary to compare with may not know the key.
     return bed.start(PROXY_CORE, port, "env", "OUTRIGGER_CONTROL__LISTEN=off",
