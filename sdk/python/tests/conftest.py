@@ -1,10 +1,12 @@
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
 
 import pytest
 from fake import Fake
 from outrigger import Client
+from sidecar import Backend, Sidecar
 
 
 @pytest.fixture
@@ -20,3 +22,20 @@ async def client(fake: Fake) -> AsyncIterator[Client]:
     """A client of the fake, which listens."""
     async with Client(await fake.start()) as client:
         yield client
+
+
+@pytest.fixture
+def backends() -> Iterator[list[Backend]]:
+    two = [Backend(), Backend()]
+    yield two
+    for backend in two:
+        backend.stop()
+
+
+@pytest.fixture
+def sidecar(tmp_path: Path, backends: list[Backend]) -> Iterator[Sidecar]:
+    """The real one, in front of two backends."""
+    sidecar = Sidecar(tmp_path, backends)
+    sidecar.start()
+    yield sidecar
+    sidecar.kill()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter
-from collections.abc import Callable
 from typing import Any
 
 import grpc
@@ -16,14 +15,7 @@ from outrigger import Balancer, Client, NotFound, Outcome, PerBackend, Unavailab
 from outrigger import homes as homes_module
 from outrigger._generated import control_pb2 as pb
 from test_watch import A, B, C, backend, full
-
-
-async def eventually(holds: Callable[[], bool]) -> None:
-    """Waits for what shows in the app alone."""
-    deadline = asyncio.get_running_loop().time() + 5
-    while not holds():
-        assert asyncio.get_running_loop().time() < deadline
-        await asyncio.sleep(0.005)
+from waiting import eventually
 
 
 async def test_picks_follow_the_shares(client: Client, fake: Fake) -> None:

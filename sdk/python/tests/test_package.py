@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 import re
 import subprocess
 import sys
@@ -58,10 +57,3 @@ def test_both_ways_have_the_same_surface(name: str) -> None:
 
     # `pick_known` is what `pick` of the other asks first.
     assert public(getattr(outrigger, name)) - {"pick_known"} == public(getattr(outrigger.sync, name))
-
-
-def test_the_examples_of_the_readme_are_python() -> None:
-    examples = re.findall(r"^```python\n(.*?)^```", (HERE / "README.md").read_text(), re.M | re.S)
-    assert examples
-    for example in examples:
-        ast.parse(example)

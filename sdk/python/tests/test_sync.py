@@ -81,7 +81,7 @@ def test_a_watch_goes_on_and_ends_when_it_is_left(blocking: Blocking) -> None:
         assert set(next(views).backends) == {A}
         blocking.tell(full(2, backend(B)))
         assert set(next(views).backends) == {B}
-        views.close()  # type: ignore[attr-defined]
+        views.close()
         blocking.run(blocking.fake.until(lambda: blocking.fake.watching == 0))
 
 

@@ -11,7 +11,7 @@ import atexit
 import concurrent.futures
 import os
 import threading
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from collections.abc import AsyncIterator, Callable, Coroutine, Generator
 from contextlib import suppress
 from types import TracebackType
 from typing import Any, TypeVar
@@ -133,8 +133,8 @@ class Client:
         """As `outrigger.Client.clusters`."""
         return _LOOP.run(self._client.clusters(cluster))
 
-    def watch(self, cluster: str) -> Iterator[View]:
-        """As `outrigger.Client.watch`; it ends when the iterator is closed or dropped."""
+    def watch(self, cluster: str) -> Generator[View, None, None]:
+        """As `outrigger.Client.watch`; the stream ends when the iterator is closed or dropped."""
         views = self._client.watch(cluster)
         try:
             while True:
