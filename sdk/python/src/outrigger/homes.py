@@ -6,7 +6,7 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable
 
-from .errors import OutriggerError
+from .errors import OutriggerError, Unavailable
 from .model import State, View
 
 # Seconds until a key is asked for again: nothing else tells that its pin has moved.
@@ -28,6 +28,8 @@ class Homes:
         """Of each key its home, the generation of the answer, and until when that counts."""
         self._asking: dict[str, asyncio.Task[str]] = {}
         self._generation = 0
+        self._rest_until = 0.0
+        """Until when an absent sidecar is not asked; 0: it was there."""
         self._usable: dict[str, tuple[State, bool, int]] = {}
 
     def follow(self, view: View) -> None:
@@ -55,13 +57,26 @@ class Homes:
         return await asyncio.shield(asking)
 
     async def _learn(self, key: str) -> str:
-        generation = self._generation
+        generation, now = self._generation, time.monotonic()
+        last, _, _ = self._homes.get(key, ("", 0, 0.0))
+        if now < self._rest_until:
+            return last
+        if self._rest_until:
+            # It was absent; one finds out for all whether it is back.
+            self._rest_until = now + _AGE
         try:
             home = await self._ask(key)
+            self._rest_until = 0.0
+        except Unavailable:
+            self._rest_until = time.monotonic() + _AGE
+            return last
         except OutriggerError:
-            home, _, _ = self._homes.get(key, ("", 0, 0.0))
+            home = last
+        self._remember(key, home, generation)
+        return home
+
+    def _remember(self, key: str, home: str, generation: int) -> None:
         self._homes.pop(key, None)
         if len(self._homes) == _MAX_KEYS:
             del self._homes[next(iter(self._homes))]
         self._homes[key] = (home, generation, time.monotonic() + _AGE)
-        return home

@@ -23,7 +23,7 @@ class Assembly:
 
     def __init__(self) -> None:
         self.view = View("", 0, False, MappingProxyType({}))
-        """The latest whole one; its version is 0 before the first."""
+        """The latest whole one; it is of no instance before the first."""
         self._next: dict[str, Backend] | None = None
 
     def begin(self) -> None:
@@ -60,7 +60,7 @@ async def watch(connection: Connection, cluster: str) -> AsyncGenerator[View, No
         except _FINAL:
             raise
         except OutriggerError:
-            if assembly.view.version == 0 or connection.closed:
+            if not assembly.view.instance or connection.closed:
                 raise
         await asyncio.sleep(next(delays))
 
@@ -75,7 +75,7 @@ async def _stream(connection: Connection, cluster: str, assembly: Assembly) -> A
     call = connection.stub.WatchCluster(request, metadata=connection.metadata())
     messages = aiter(call)
     try:
-        if known.version == 0:
+        if not known.instance:
             # Later there is nothing to be told until something changes.
             message = await connection.first(anext(messages, None))
             if message is None:
