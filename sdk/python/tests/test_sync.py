@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -28,7 +29,8 @@ class Blocking:
 
     def __init__(self) -> None:
         self.loop = asyncio.new_event_loop()
-        threading.Thread(target=self.loop.run_forever, daemon=True).start()
+        self._thread = threading.Thread(target=self.loop.run_forever, daemon=True)
+        self._thread.start()
         self.fake = self.run(self._make())
         self.address = self.run(self.fake.start())
 
@@ -45,6 +47,8 @@ class Blocking:
         self.loop.call_soon_threadsafe(self.fake.break_streams)
         self.run(self.fake.stop())
         self.loop.call_soon_threadsafe(self.loop.stop)
+        self._thread.join()
+        self.loop.close()
 
 
 @pytest.fixture
@@ -156,3 +160,25 @@ client.report_soon("api", "{A}", Outcome.RESET)
     done = subprocess.run(command, capture_output=True, text=True, timeout=20)
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
     blocking.run(blocking.fake.until(lambda: not blocking.fake.leases))
+
+
+@pytest.mark.parametrize("call", ['client.wait_drained("api", "a")', 'next(client.watch("api"))'])
+def test_who_waits_may_be_interrupted(blocking: Blocking, call: str) -> None:
+    async def hang(*_: Any) -> None:
+        await asyncio.sleep(60)
+
+    blocking.fake.behave("WaitDrained", hang)
+    code = f"""
+from outrigger.sync import Client
+with Client({blocking.address!r}, timeout=60) as client:
+    try:
+        {call}
+    except KeyboardInterrupt:
+        print("interrupted")
+"""
+    command = [sys.executable, "-c", code]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        blocking.run(blocking.fake.until(lambda: bool(blocking.fake.calls)))
+        process.send_signal(signal.SIGINT)
+        assert process.communicate(timeout=10) == ("interrupted\n", "")
+    assert process.returncode == 0

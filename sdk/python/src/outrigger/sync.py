@@ -7,20 +7,17 @@ parent has used: make clients where they are needed, after the workers of a serv
 from __future__ import annotations
 
 import asyncio
-import atexit
-import concurrent.futures
 import os
-import threading
-from collections.abc import AsyncIterator, Callable, Coroutine, Generator
+from collections.abc import AsyncGenerator, AsyncIterator, Generator
 from contextlib import suppress
 from types import TracebackType
-from typing import Any, TypeVar
 
 from . import balancer as aio_balancer
 from . import client as aio_client
 from . import lease as aio_lease
 from .connection import DEFAULT_TIMEOUT, Tls
 from .errors import Unavailable
+from .loop import LOOP
 from .model import (
     Affinity,
     Backend,
@@ -31,72 +28,6 @@ from .model import (
     Outcome,
     View,
 )
-
-Answer = TypeVar("Answer")
-
-
-class _Loop:
-    """The thread with the event loop, started when it is first needed."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._process = os.getpid()
-        self._ended = False
-
-    def run(self, work: Coroutine[Any, Any, Answer]) -> Answer:
-        """Has this done, and waits for the answer."""
-        try:
-            future = asyncio.run_coroutine_threadsafe(work, self._running())
-        except Unavailable:
-            work.close()
-            raise
-        try:
-            return future.result()
-        except concurrent.futures.CancelledError:
-            raise Unavailable("the client is closed") from None
-        finally:
-            # Whoever is interrupted while it waits has no use for the answer.
-            future.cancel()
-
-    def soon(self, work: Callable[[], None]) -> None:
-        """Has this done, unless nobody can do it any more."""
-        with suppress(Unavailable):
-            self._running().call_soon_threadsafe(work)
-
-    def _running(self) -> asyncio.AbstractEventLoop:
-        with self._lock:
-            if self._ended:
-                raise Unavailable("the process is ending")
-            if self._loop is None:
-                self._loop = asyncio.new_event_loop()
-                self._process = os.getpid()
-                threading.Thread(target=self._loop.run_forever, name="outrigger", daemon=True).start()
-                atexit.register(self._end, self._loop)
-            if self._process != os.getpid():
-                raise Unavailable("outrigger.sync was used before this process was forked")
-            return self._loop
-
-    def _end(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Leaves nothing under way, which would be complained about, and nobody waiting for this thread."""
-        if self._process != os.getpid():
-            return
-        with self._lock:
-            self._ended = True
-        ending = asyncio.run_coroutine_threadsafe(_cancel_all(), loop)
-        with suppress(concurrent.futures.TimeoutError):
-            ending.result(1)
-
-
-async def _cancel_all() -> None:
-    tasks = asyncio.all_tasks() - {asyncio.current_task()}
-    for task in tasks:
-        task.cancel()
-    await asyncio.gather(*tasks, return_exceptions=True)
-
-
-_LOOP = _Loop()
-
 
 class Client:
     """As `outrigger.Client`."""
@@ -127,21 +58,21 @@ class Client:
 
     def close(self) -> None:
         """As `outrigger.Client.close`."""
-        _LOOP.run(self._client.close())
+        LOOP.run(self._client.close())
 
     def clusters(self, cluster: str = "") -> list[Cluster]:
         """As `outrigger.Client.clusters`."""
-        return _LOOP.run(self._client.clusters(cluster))
+        return LOOP.run(self._client.clusters(cluster))
 
     def watch(self, cluster: str) -> Generator[View, None, None]:
         """As `outrigger.Client.watch`; the stream ends when the iterator is closed or dropped."""
         views = self._client.watch(cluster)
         try:
             while True:
-                yield _LOOP.run(_next(views))
+                yield LOOP.run(_next(views))
         finally:
             with suppress(Unavailable):
-                _LOOP.run(views.aclose())
+                LOOP.run(_close(views))
 
     def lease(self, owner: str) -> Lease:
         """As `outrigger.Client.lease`."""
@@ -151,33 +82,33 @@ class Client:
         self, cluster: str, backend: str, weight: int, *, ttl: float, owner: str = ""
     ) -> Backend:
         """As `outrigger.Client.set_weight`."""
-        return _LOOP.run(self._client.set_weight(cluster, backend, weight, ttl=ttl, owner=owner))
+        return LOOP.run(self._client.set_weight(cluster, backend, weight, ttl=ttl, owner=owner))
 
     def scale_weight(
         self, cluster: str, backend: str, factor: float, *, ttl: float, owner: str = ""
     ) -> Backend:
         """As `outrigger.Client.scale_weight`."""
-        return _LOOP.run(self._client.scale_weight(cluster, backend, factor, ttl=ttl, owner=owner))
+        return LOOP.run(self._client.scale_weight(cluster, backend, factor, ttl=ttl, owner=owner))
 
     def clear_weight(
         self, cluster: str, backend: str, *, owner: str = "", all: bool = False
     ) -> Backend:
         """As `outrigger.Client.clear_weight`."""
-        return _LOOP.run(self._client.clear_weight(cluster, backend, owner=owner, all=all))
+        return LOOP.run(self._client.clear_weight(cluster, backend, owner=owner, all=all))
 
     def set_affinity(
         self, cluster: str, key: str, backend: str = "", *, ttl: float, owner: str = ""
     ) -> str:
         """As `outrigger.Client.set_affinity`."""
-        return _LOOP.run(self._client.set_affinity(cluster, key, backend, ttl=ttl, owner=owner))
+        return LOOP.run(self._client.set_affinity(cluster, key, backend, ttl=ttl, owner=owner))
 
     def affinity(self, cluster: str, key: str) -> Affinity:
         """As `outrigger.Client.affinity`."""
-        return _LOOP.run(self._client.affinity(cluster, key))
+        return LOOP.run(self._client.affinity(cluster, key))
 
     def clear_affinity(self, cluster: str, key: str) -> bool:
         """As `outrigger.Client.clear_affinity`."""
-        return _LOOP.run(self._client.clear_affinity(cluster, key))
+        return LOOP.run(self._client.clear_affinity(cluster, key))
 
     def drain(
         self,
@@ -189,7 +120,7 @@ class Client:
         owner: str = "",
     ) -> Backend:
         """As `outrigger.Client.drain`."""
-        return _LOOP.run(
+        return LOOP.run(
             self._client.drain(cluster, backend, timeout=timeout, ttl=ttl, owner=owner)
         )
 
@@ -197,11 +128,11 @@ class Client:
         self, cluster: str, backend: str, *, owner: str = "", all: bool = False
     ) -> Backend:
         """As `outrigger.Client.resume`."""
-        return _LOOP.run(self._client.resume(cluster, backend, owner=owner, all=all))
+        return LOOP.run(self._client.resume(cluster, backend, owner=owner, all=all))
 
     def wait_drained(self, cluster: str, backend: str) -> Drained:
         """As `outrigger.Client.wait_drained`."""
-        return _LOOP.run(self._client.wait_drained(cluster, backend))
+        return LOOP.run(self._client.wait_drained(cluster, backend))
 
     def report(
         self,
@@ -213,23 +144,23 @@ class Client:
         count: int = 1,
     ) -> None:
         """As `outrigger.Client.report`."""
-        _LOOP.run(self._client.report(cluster, backend, outcome, latency=latency, count=count))
+        LOOP.run(self._client.report(cluster, backend, outcome, latency=latency, count=count))
 
     def report_soon(
         self, cluster: str, backend: str, outcome: Outcome, *, latency: float | None = None
     ) -> None:
         """As `outrigger.Client.report_soon`."""
-        _LOOP.soon(
+        LOOP.soon(
             lambda: self._client.report_soon(cluster, backend, outcome, latency=latency)
         )
 
     def events(self, cluster: str = "", *, after: int = 0, wait: float = 0) -> Events:
         """As `outrigger.Client.events`."""
-        return _LOOP.run(self._client.events(cluster, after=after, wait=wait))
+        return LOOP.run(self._client.events(cluster, after=after, wait=wait))
 
     def explain(self, cluster: str, key: str = "") -> Explained:
         """As `outrigger.Client.explain`."""
-        return _LOOP.run(self._client.explain(cluster, key))
+        return LOOP.run(self._client.explain(cluster, key))
 
 
 class Lease:
@@ -239,7 +170,7 @@ class Lease:
         self._lease = lease
 
     def __enter__(self) -> Lease:
-        _LOOP.run(self._lease.__aenter__())
+        LOOP.run(self._lease.__aenter__())
         return self
 
     def __exit__(
@@ -248,35 +179,35 @@ class Lease:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        _LOOP.run(self._lease.__aexit__(kind, error, traceback))
+        LOOP.run(self._lease.__aexit__(kind, error, traceback))
 
     def set_weight(self, cluster: str, backend: str, weight: int) -> Backend:
         """As `outrigger.Lease.set_weight`."""
-        return _LOOP.run(self._lease.set_weight(cluster, backend, weight))
+        return LOOP.run(self._lease.set_weight(cluster, backend, weight))
 
     def scale_weight(self, cluster: str, backend: str, factor: float) -> Backend:
         """As `outrigger.Lease.scale_weight`."""
-        return _LOOP.run(self._lease.scale_weight(cluster, backend, factor))
+        return LOOP.run(self._lease.scale_weight(cluster, backend, factor))
 
     def clear_weight(self, cluster: str, backend: str) -> Backend:
         """As `outrigger.Lease.clear_weight`."""
-        return _LOOP.run(self._lease.clear_weight(cluster, backend))
+        return LOOP.run(self._lease.clear_weight(cluster, backend))
 
     def set_affinity(self, cluster: str, key: str, backend: str = "") -> str:
         """As `outrigger.Lease.set_affinity`."""
-        return _LOOP.run(self._lease.set_affinity(cluster, key, backend))
+        return LOOP.run(self._lease.set_affinity(cluster, key, backend))
 
     def clear_affinity(self, cluster: str, key: str) -> bool:
         """As `outrigger.Lease.clear_affinity`."""
-        return _LOOP.run(self._lease.clear_affinity(cluster, key))
+        return LOOP.run(self._lease.clear_affinity(cluster, key))
 
     def drain(self, cluster: str, backend: str, *, timeout: float | None = None) -> Backend:
         """As `outrigger.Lease.drain`."""
-        return _LOOP.run(self._lease.drain(cluster, backend, timeout=timeout))
+        return LOOP.run(self._lease.drain(cluster, backend, timeout=timeout))
 
     def resume(self, cluster: str, backend: str) -> Backend:
         """As `outrigger.Lease.resume`."""
-        return _LOOP.run(self._lease.resume(cluster, backend))
+        return LOOP.run(self._lease.resume(cluster, backend))
 
 
 class Balancer:
@@ -288,7 +219,7 @@ class Balancer:
         self._cluster = cluster
 
     def __enter__(self) -> Balancer:
-        _LOOP.run(self._balancer.__aenter__())
+        LOOP.run(self._balancer.__aenter__())
         return self
 
     def __exit__(
@@ -297,7 +228,7 @@ class Balancer:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        _LOOP.run(self._balancer.__aexit__(kind, error, traceback))
+        LOOP.run(self._balancer.__aexit__(kind, error, traceback))
 
     @property
     def view(self) -> View:
@@ -306,7 +237,7 @@ class Balancer:
 
     def pick(self, key: str | None = None) -> Backend:
         """As `outrigger.Balancer.pick`."""
-        return self._balancer.pick_known(key) or _LOOP.run(self._balancer.pick(key))
+        return self._balancer.pick_known(key) or LOOP.run(self._balancer.pick(key))
 
     def report(self, backend: Backend, outcome: Outcome, latency: float | None = None) -> None:
         """As `outrigger.Balancer.report`."""
@@ -315,3 +246,10 @@ class Balancer:
 
 async def _next(views: AsyncIterator[View]) -> View:
     return await anext(views)
+
+
+async def _close(views: AsyncGenerator[View, None]) -> None:
+    # Who was interrupted while waiting for the next view has cancelled that, but is not waited for.
+    while views.ag_running:  # type: ignore[attr-defined]  # as all async generators that are functions
+        await asyncio.sleep(0)
+    await views.aclose()
