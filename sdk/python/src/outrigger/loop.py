@@ -46,16 +46,17 @@ class Loop:
             self._running().call_soon_threadsafe(work)
 
     def _running(self) -> asyncio.AbstractEventLoop:
+        # Before the lock, which another thread may have held when the process was forked.
+        if self._loop is not None and self._process != os.getpid():
+            raise Unavailable("outrigger.sync was used before this process was forked")
         with self._lock:
             if self._ended:
                 raise Unavailable("the process is ending")
             if self._loop is None:
-                self._loop = asyncio.new_event_loop()
                 self._process = os.getpid()
+                self._loop = asyncio.new_event_loop()
                 threading.Thread(target=self._loop.run_forever, name="outrigger", daemon=True).start()
                 atexit.register(self._end, self._loop)
-            if self._process != os.getpid():
-                raise Unavailable("outrigger.sync was used before this process was forked")
             return self._loop
 
     def _end(self, loop: asyncio.AbstractEventLoop) -> None:
