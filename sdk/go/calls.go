@@ -52,8 +52,10 @@ func (c *Client) Report(
 
 // Events are those of a cluster, or of all if that is empty, after the one with this id, the oldest first; without
 // one the call waits up to so long, 60 s at most. The second result is what to ask after next time.
-func (c *Client) Events(ctx context.Context, cluster string, after uint64, wait time.Duration) ([]Event, uint64, error) {
-	ctx, cancel := c.bounded(ctx, wait)
+func (c *Client) Events(
+	ctx context.Context, cluster string, after uint64, wait time.Duration,
+) ([]Event, uint64, error) {
+	ctx, cancel := c.bounded(ctx, max(wait, 0))
 	defer cancel()
 	request := &pb.ListEventsRequest{Cluster: cluster, After: after, Wait: durationpb.New(wait)}
 	reply, err := c.stub.ListEvents(ctx, request)

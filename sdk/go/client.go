@@ -96,7 +96,7 @@ func (c *Client) dialOptions(o config) []grpc.DialOption {
 	return options
 }
 
-// unary gives a call its deadline and its error a type.
+// unary gives a call its deadline and its error a type, and makes it again when the sidecar says after how long it may.
 func (c *Client) unary(
 	ctx context.Context, method string, request, reply any, conn *grpc.ClientConn, invoke grpc.UnaryInvoker,
 	options ...grpc.CallOption,
@@ -107,7 +107,12 @@ func (c *Client) unary(
 		ctx, cancel = c.bounded(ctx, 0)
 		defer cancel()
 	}
-	return newError(method, invoke(ctx, method, request, reply, conn, options...))
+	for {
+		err := newError(method, invoke(ctx, method, request, reply, conn, options...))
+		if !waited(ctx, err) {
+			return err
+		}
+	}
 }
 
 // bounded gives a context its deadline, later by extra, unless it has one.

@@ -82,6 +82,32 @@ func TestSafeCallsAreMadeAgain(t *testing.T) {
 	}
 }
 
+func TestCallsThatComeTooFastWait(t *testing.T) {
+	f := newFake(t)
+	client := f.client(t)
+	soon := refusal(codes.ResourceExhausted, &errdetails.RetryInfo{RetryDelay: durationpb.New(5 * time.Millisecond)})
+	refusals := 0
+	f.setRefuse(func(proto.Message) error {
+		if refusals++; refusals%3 != 0 {
+			return soon
+		}
+		return nil
+	})
+	begin := time.Now()
+	_, err := client.SetWeight(t.Context(), "api", "a:1", 1, time.Second)
+	must(t, err)
+	if asked := len(f.asked()); asked != 3 || time.Since(begin) < 10*time.Millisecond {
+		t.Errorf("asked %d times in %v", asked, time.Since(begin))
+	}
+	f.setRefuse(func(proto.Message) error { return soon })
+	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+	defer cancel()
+	_, err = client.SetWeight(ctx, "api", "a:1", 1, time.Second)
+	if !errors.Is(err, ErrExhausted) {
+		t.Errorf("until the deadline: %v", err)
+	}
+}
+
 func TestErrorsHaveTheirDetails(t *testing.T) {
 	f := newFake(t)
 	client := f.client(t)
@@ -110,9 +136,9 @@ func TestErrorsHaveTheirDetails(t *testing.T) {
 	if e.Kind != ErrNotFound || e.Resource != (Resource{"cluster", "apo"}) {
 		t.Errorf("not found: %#v", e)
 	}
-	soon := &errdetails.RetryInfo{RetryDelay: durationpb.New(time.Second)}
+	soon := &errdetails.RetryInfo{RetryDelay: durationpb.New(time.Minute)}
 	e = call(codes.ResourceExhausted, refusal(codes.ResourceExhausted, soon))
-	if e.Kind != ErrExhausted || e.RetryAfter != time.Second {
+	if e.Kind != ErrExhausted || e.RetryAfter != time.Minute {
 		t.Errorf("exhausted: %#v", e)
 	}
 	for code, kind := range map[codes.Code]error{

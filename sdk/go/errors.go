@@ -21,7 +21,7 @@ var (
 	ErrNotFound = errors.New("not found")
 	// ErrInvalid: a value is not accepted; see [Error.Violations].
 	ErrInvalid = errors.New("invalid argument")
-	// ErrExhausted: a table is full, or changes come too fast; see [Error.RetryAfter].
+	// ErrExhausted: a table is full, or changes come too fast for the deadline; see [Error.RetryAfter].
 	ErrExhausted = errors.New("exhausted")
 	// ErrDenied: who calls is not known, or may not do this.
 	ErrDenied = errors.New("denied")

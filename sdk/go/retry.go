@@ -2,6 +2,7 @@ package outrigger
 
 import (
 	"context"
+	"errors"
 	"time"
 )
 
@@ -12,6 +13,24 @@ const retries = `{"methodConfig": [
 		"maxAttempts": 4, "initialBackoff": "0.05s", "maxBackoff": "0.2s", "backoffMultiplier": 2,
 		"retryableStatusCodes": ["UNAVAILABLE"]}},
 	{"name": [{"service": "outrigger.v1.ControlService", "method": "ReportOutcome"}]}]}`
+
+// waited waits if a call that came too fast may be made again within its deadline. It has changed nothing.
+func waited(ctx context.Context, err error) bool {
+	e, is := errors.AsType[*Error](err)
+	if !is || e.Kind != ErrExhausted || e.RetryAfter <= 0 {
+		return false
+	}
+	pause := max(e.RetryAfter, time.Millisecond)
+	if deadline, has := ctx.Deadline(); has && time.Until(deadline) < pause {
+		return false
+	}
+	select {
+	case <-time.After(pause):
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}
 
 // The sidecar is near: to look often whether it is back costs little.
 const (

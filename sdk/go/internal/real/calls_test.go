@@ -100,6 +100,9 @@ func TestWeights(t *testing.T) {
 	refused(t, err, outrigger.ErrInvalid, "owner")
 	_, err = client.ClearWeight(ctx, "api", "192.0.2.1:1")
 	refused(t, err, outrigger.ErrNotFound, "backend")
+	// An app on the socket may steer, and is no operator.
+	_, err = client.ClearWeights(ctx, "api", one)
+	refused(t, err, outrigger.ErrDenied, "")
 	if orders := s.backend(client, one).Orders; len(orders) != 0 {
 		t.Errorf("a call that failed has left %+v", orders)
 	}
@@ -224,6 +227,8 @@ func TestDrains(t *testing.T) {
 	refused(t, err, outrigger.ErrInvalid, "ttl")
 	_, err = client.Resume(ctx, "api", "192.0.2.1:1")
 	refused(t, err, outrigger.ErrNotFound, "backend")
+	_, err = client.ResumeAll(ctx, "api", one)
+	refused(t, err, outrigger.ErrDenied, "")
 	_, _, err = client.WaitDrained(ctx, "api", "192.0.2.1:1")
 	refused(t, err, outrigger.ErrNotFound, "backend")
 }
@@ -242,6 +247,10 @@ func TestOutcomesEventsAndExplanations(t *testing.T) {
 	if len(events) != 1 || events[0].Kind != "ejected" || events[0].Backend != bad || after < events[0].ID {
 		t.Errorf("events: %+v, %d", events, after)
 	}
+	// An event may come before what it tells of can be seen.
+	within(t, time.Second, "it is seen as ejected", func() bool {
+		return s.backend(client, bad).State == outrigger.StateEjected
+	})
 	explanation, err := client.Explain(ctx, "api", "")
 	must(t, err)
 	if explanation.Picked == bad || explanation.Reason != outrigger.ReasonPolicy || explanation.Summary == "" {
@@ -253,8 +262,8 @@ func TestOutcomesEventsAndExplanations(t *testing.T) {
 			t.Errorf("explanation: %+v", backend)
 		}
 	}
-	if backend := s.backend(client, bad); backend.State != outrigger.StateEjected || backend.EWMA <= 0 {
-		t.Errorf("ejected: %+v", backend)
+	if backend := s.backend(client, bad); backend.EWMA <= 0 {
+		t.Errorf("without the latency that was reported: %+v", backend)
 	}
 
 	err = client.Report(ctx, "api", bad, "boredom", 0, 1)
@@ -265,7 +274,7 @@ func TestOutcomesEventsAndExplanations(t *testing.T) {
 	refused(t, err, outrigger.ErrNotFound, "backend")
 	_, _, err = client.Events(ctx, "apo", 0, 0)
 	refused(t, err, outrigger.ErrNotFound, "cluster")
-	_, _, err = client.Events(ctx, "api", 0, 61*time.Second)
+	_, _, err = client.Events(ctx, "api", after, -time.Second)
 	refused(t, err, outrigger.ErrInvalid, "wait")
 	_, err = client.Explain(ctx, "apo", "")
 	refused(t, err, outrigger.ErrNotFound, "cluster")

@@ -96,8 +96,12 @@ func (s *sidecar) run() {
 	listeners := map[string]string{}
 	go func() {
 		defer close(exited)
+		begun := false
 		lines := bufio.NewScanner(log)
 		for lines.Scan() {
+			if begun {
+				continue
+			}
 			var event struct{ Message, Listener, Address, Admin string }
 			_ = json.Unmarshal(lines.Bytes(), &event)
 			switch event.Message {
@@ -106,12 +110,9 @@ func (s *sidecar) run() {
 			case "started":
 				listeners["admin"] = event.Admin
 			}
-			if started != nil {
-				fmt.Fprintln(said, lines.Text())
-			}
-			if len(listeners) == 3 && started != nil {
+			fmt.Fprintln(said, lines.Text())
+			if begun = len(listeners) == 3; begun {
 				close(started)
-				started = nil
 			}
 		}
 		_ = command.Wait()
