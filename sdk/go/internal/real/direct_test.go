@@ -2,6 +2,7 @@ package real
 
 import (
 	"context"
+	"fmt"
 	"net"
 	"os"
 	"os/exec"
@@ -62,8 +63,8 @@ func TestGRPCPicksAsTheSidecarDoes(t *testing.T) {
 	for i := range s.backends {
 		s.backends[i] = newGRPCBackend(t)
 	}
-	must(t, os.WriteFile(s.config, []byte(s.toml("")), 0o600))
 	s.kill()
+	must(t, os.WriteFile(s.config, []byte(s.toml(fmt.Sprintf("listen = %q", s.control))), 0o600))
 	s.run()
 	client := s.client()
 	ctx, one := t.Context(), s.backends[0]

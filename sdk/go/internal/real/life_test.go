@@ -3,11 +3,9 @@ package real
 import (
 	"bufio"
 	"context"
-	"errors"
 	"fmt"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"strconv"
 	"strings"
 	"testing"
@@ -212,27 +210,4 @@ func TestThousandsOfPinsAreGivenAgain(t *testing.T) {
 		clusters, err := client.Clusters(t.Context(), "api")
 		return err == nil && clusters[0].Pins == 0
 	})
-}
-
-func TestTokens(t *testing.T) {
-	secret := strings.Repeat("s", 40)
-	file := filepath.Join(t.TempDir(), "token")
-	must(t, os.WriteFile(file, []byte(secret), 0o600))
-	s := startWith(t, fmt.Sprintf("token_file = %q", file))
-	_, err := s.client(outrigger.WithTokenFile(file)).Clusters(t.Context(), "")
-	must(t, err)
-	for _, options := range [][]outrigger.Option{nil, {outrigger.WithToken(secret[1:] + "t")}} {
-		client := s.client(options...)
-		if _, err := client.Clusters(t.Context(), ""); !errors.Is(err, outrigger.ErrDenied) {
-			t.Errorf("without the token: %v", err)
-		}
-		if _, err := client.OpenLease(t.Context()); !errors.Is(err, outrigger.ErrDenied) {
-			t.Errorf("without the token: %v", err)
-		}
-		for view, err := range client.Watch(t.Context(), "api") {
-			if view != nil || !errors.Is(err, outrigger.ErrDenied) {
-				t.Errorf("without the token: %v, %v", view, err)
-			}
-		}
-	}
 }

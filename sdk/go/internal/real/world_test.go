@@ -24,31 +24,30 @@ import (
 // sidecar is a running `outrigger run` with the cluster `api` of three backends, and listeners `web` and `raw` before
 // it.
 type sidecar struct {
-	t       *testing.T
+	t      *testing.T
+	config string
+	// control is the address of its control API.
 	control string
-	config  string
 	command *exec.Cmd
 	exited  chan struct{}
-	// listeners are their addresses by name, and `admin`.
+	// listeners are their addresses by name.
 	listeners map[string]string
 	backends  []string
 }
 
+// start has the control API on a unix socket.
 func start(t *testing.T) *sidecar {
-	return startWith(t, "")
+	t.Helper()
+	return startWith(t, fmt.Sprintf("listen = %q", "unix:"+filepath.Join(tempDir(t), "control.sock")))
 }
 
-// startWith has more lines in the section `control`.
+// startWith has these lines in the section `control`.
 func startWith(t *testing.T, control string) *sidecar {
 	t.Helper()
 	if os.Getenv("OUTRIGGER_BIN") == "" {
 		t.Skip("OUTRIGGER_BIN does not name the sidecar's binary: sdk/go/test sets it")
 	}
-	// A socket's path must be short.
-	dir, err := os.MkdirTemp("", "outrigger")
-	must(t, err)
-	t.Cleanup(func() { _ = os.RemoveAll(dir) })
-	s := &sidecar{t: t, control: "unix:" + filepath.Join(dir, "control.sock"), config: filepath.Join(dir, "outrigger.toml")}
+	s := &sidecar{t: t, config: filepath.Join(tempDir(t), "outrigger.toml")}
 	for range 3 {
 		s.backends = append(s.backends, newBackend(t))
 	}
@@ -58,6 +57,15 @@ func startWith(t *testing.T, control string) *sidecar {
 	return s
 }
 
+// tempDir is one with a short path, as sockets must have.
+func tempDir(t *testing.T) string {
+	t.Helper()
+	dir, err := os.MkdirTemp("", "outrigger")
+	must(t, err)
+	t.Cleanup(func() { _ = os.RemoveAll(dir) })
+	return dir
+}
+
 func (s *sidecar) toml(control string) string {
 	endpoints := make([]string, len(s.backends))
 	for i, backend := range s.backends {
@@ -65,7 +73,6 @@ func (s *sidecar) toml(control string) string {
 	}
 	return fmt.Sprintf(`
 [control]
-listen = %q
 %s
 [listeners.web]
 listen = "127.0.0.1:0"
@@ -79,7 +86,7 @@ cluster = "api"
 [clusters.api.discovery]
 source = "static"
 endpoints = [%s]
-`, s.control, control, strings.Join(endpoints, ", "))
+`, control, strings.Join(endpoints, ", "))
 }
 
 // run starts the binary and waits until it has started.
@@ -93,7 +100,7 @@ func (s *sidecar) run() {
 	started := make(chan struct{})
 	said := &strings.Builder{}
 	exited := make(chan struct{})
-	listeners := map[string]string{}
+	control, listeners := "", map[string]string{}
 	go func() {
 		defer close(exited)
 		begun := false
@@ -102,24 +109,25 @@ func (s *sidecar) run() {
 			if begun {
 				continue
 			}
-			var event struct{ Message, Listener, Address, Admin string }
+			var event struct{ Message, Listener, Address, Control string }
 			_ = json.Unmarshal(lines.Bytes(), &event)
 			switch event.Message {
 			case "listening":
 				listeners[event.Listener] = event.Address
 			case "started":
-				listeners["admin"] = event.Admin
+				control = event.Control
 			}
 			fmt.Fprintln(said, lines.Text())
-			if begun = len(listeners) == 3; begun {
+			if begun = control != "" && len(listeners) == 2; begun {
 				close(started)
 			}
 		}
 		_ = command.Wait()
 	}()
-	s.command, s.exited, s.listeners = command, exited, listeners
+	s.command, s.exited = command, exited
 	select {
 	case <-started:
+		s.control, s.listeners = control, listeners
 	case <-exited:
 		s.t.Fatalf("the sidecar has ended:\n%s", said)
 	case <-time.After(20 * time.Second):
