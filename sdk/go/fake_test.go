@@ -41,6 +41,8 @@ type fake struct {
 	refuse func(proto.Message) error
 	// leads are where keys lead; others lead to `pinned-KEY`.
 	leads map[string]string
+	// hasty has streams of leases end as soon as they have begun.
+	hasty bool
 	// watch serves WatchCluster.
 	watch func(*pb.WatchClusterRequest, watchServer) error
 }
@@ -129,12 +131,15 @@ func (f *fake) OpenLease(stream grpc.BidiStreamingServer[pb.OpenLeaseRequest, pb
 	f.mu.Lock()
 	id := fmt.Sprintf("lease-%d-%d", f.lives, len(f.owners))
 	f.leases, f.owners = append(f.leases, id), append(f.owners, first.GetOwner())
+	hasty := f.hasty
 	f.mu.Unlock()
 	defer f.endLease(id)
 	if err := stream.Send(&pb.OpenLeaseResponse{LeaseId: id}); err != nil {
 		return err
 	}
-	_, _ = stream.Recv()
+	if !hasty {
+		_, _ = stream.Recv()
+	}
 	return nil
 }
 

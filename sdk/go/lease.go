@@ -100,6 +100,8 @@ func (l *Lease) keep() {
 		case <-l.lifetime.Done():
 			return
 		case <-l.lost:
+			// Streams may end as soon as they begin.
+			pause.wait(l.lifetime)
 		case <-again:
 		}
 		whole, better := l.restore()
@@ -132,7 +134,7 @@ func (l *Lease) restore() (whole, better bool) {
 	return len(l.missing) == 0, len(l.missing) < before
 }
 
-// open ends the stream that there may be; it needs the turn, as does what follows.
+// open ends the stream that there may be, and needs the turn.
 func (l *Lease) open(ctx context.Context) error {
 	l.drop()
 	l.alive, l.drop = context.WithCancel(l.lifetime)
@@ -178,8 +180,8 @@ func (c *Client) openLease(ctx context.Context) (pb.ControlService_OpenLeaseClie
 	return stream, reply.GetLeaseId(), nil
 }
 
-// giveMissing passes over orders that are refused, such as those for backends that are not known yet, and leaves off
-// when the sidecar wants to be left alone.
+// giveMissing needs the turn. It passes over orders that are refused, such as those for backends that are not known
+// yet, and leaves off when the sidecar wants to be left alone.
 func (l *Lease) giveMissing(ctx context.Context) {
 	for slot, order := range l.missing {
 		err := order(ctx, l.id)

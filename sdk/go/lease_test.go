@@ -132,6 +132,22 @@ func TestOrdersOfALeaseFailWhileTheSidecarIsAway(t *testing.T) {
 	}
 }
 
+func TestALeaseThatEndsAsSoonAsItBeginsIsNotOpenedAllTheTime(t *testing.T) {
+	f := newFake(t)
+	f.hasty = true
+	begin := time.Now()
+	openLease(t, f)
+	count := func() int {
+		f.mu.Lock()
+		defer f.mu.Unlock()
+		return len(f.owners)
+	}
+	eventually(t, "it is opened again", func() bool { return count() >= 5 })
+	if opened, most := count(), 1+int(time.Since(begin)/firstPause); opened > most {
+		t.Errorf("opened %d times in %v", opened, time.Since(begin))
+	}
+}
+
 func TestTheEndOfALease(t *testing.T) {
 	f := newFake(t)
 	lease := openLease(t, f)
