@@ -13,7 +13,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from outrigger import affinity_headers
+import outrigger
+from outrigger import Cluster, affinity_headers
 from waiting import until
 
 CLUSTER = "api"
@@ -25,6 +26,12 @@ def free_address() -> str:
         return f"127.0.0.1:{unused.getsockname()[1]}"
 
 
+def named(clusters: list[Cluster], name: str) -> outrigger.Backend:
+    """The backend of that name."""
+    (found,) = (backend for cluster in clusters for backend in cluster.backends if backend.name == name)
+    return found
+
+
 class Backend:
     """Answers every request with its own name; `/slow` when it is let."""
 
@@ -34,6 +41,8 @@ class Backend:
 
         class Handler(http.server.BaseHTTPRequestHandler):
             protocol_version = "HTTP/1.1"
+            # Head and body in one piece; the second would wait for the first to be acknowledged.
+            wbufsize = -1
 
             def do_GET(self) -> None:
                 if self.path == "/slow":

@@ -10,7 +10,7 @@ import pytest
 from fake import Fake, abort, fails
 from google.protobuf.duration_pb2 import Duration
 from google.rpc.error_details_pb2 import ResourceInfo, RetryInfo
-from outrigger import Client, NotFound, Unavailable
+from outrigger import Client, Denied, NotFound, Unavailable
 from outrigger._generated import control_pb2 as pb
 
 A, B = "10.0.0.1:80", "10.0.0.2:80"
@@ -170,6 +170,15 @@ async def test_a_lease_ends_with_an_error_too(client: Client, fake: Fake) -> Non
         async with client.lease("deploy"):
             raise ZeroDivisionError
     assert fake.leases == set()
+
+
+async def test_why_a_lease_is_refused_is_never_lost(client: Client, fake: Fake) -> None:
+    """gRPC reports INTERNAL for one in twenty that are refused while the first message is under way."""
+    fake.behave("OpenLease", fails(grpc.StatusCode.PERMISSION_DENIED, "not you"))
+    for _ in range(200):
+        with pytest.raises(Denied, match="not you"):
+            async with client.lease("deploy"):
+                pass
 
 
 async def test_many_orders_are_given_again(client: Client, fake: Fake) -> None:

@@ -155,13 +155,18 @@ class Connection:
             await self._channel.close()
 
     def _open(self) -> grpc.aio.Channel:
-        if self._tls is None:
-            return grpc.aio.insecure_channel(self._target, options=_OPTIONS)
+        options: list[tuple[str, str | int]] = [*_OPTIONS]
+        if self._target.startswith("unix:"):
+            # By default it is the path, which servers in Rust take for malformed.
+            options.append(("grpc.default_authority", "localhost"))
         tls = self._tls
+        if tls is None:
+            return grpc.aio.insecure_channel(self._target, options=options)
         ca, cert, key = (file and _read(file) for file in (tls.ca_file, tls.cert_file, tls.key_file))
         credentials = grpc.ssl_channel_credentials(ca or None, key or None, cert or None)
-        name = (("grpc.ssl_target_name_override", tls.server_name),) if tls.server_name else ()
-        return grpc.aio.secure_channel(self._target, credentials, options=(*_OPTIONS, *name))
+        if tls.server_name:
+            options.append(("grpc.ssl_target_name_override", tls.server_name))
+        return grpc.aio.secure_channel(self._target, credentials, options=options)
 
 
 def build(make: Callable[Parameters, Request], *args: Parameters.args, **kwargs: Parameters.kwargs) -> Request:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any, TypeAlias
@@ -16,6 +16,7 @@ from ._generated import control_pb2 as pb
 from .connection import Connection, Response, backoff, build, duration
 from .errors import Exhausted, NotFound, OutriggerError, Unavailable
 from .model import Backend
+from .refusal import Refusal
 
 log = logging.getLogger("outrigger")
 
@@ -57,7 +58,8 @@ class Lease:
         self._why_not = ""
         self._settled = asyncio.Event()
         """Whether `_id` or `_why_not` tells how the last attempt to open a stream ended."""
-        self._leaving = asyncio.Event()
+        self._leaving = False
+        self._stream: _Stream | None = None
         self._keeper: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> Lease:
@@ -73,9 +75,11 @@ class Lease:
     ) -> None:
         if self._keeper is None:
             return
-        self._leaving.set()
-        if self._id:
-            # The sidecar ends its side once the orders are gone.
+        self._leaving = True
+        if self._id and self._stream is not None:
+            # The sidecar ends its side too, so that what comes after the block comes after the lease.
+            with suppress(grpc.aio.AioRpcError, grpc.aio.InternalError):
+                await self._stream.done_writing()
             await asyncio.wait({self._keeper}, timeout=self._connection.timeout)
         self._keeper.cancel()
         await asyncio.wait({self._keeper})
@@ -180,14 +184,14 @@ class Lease:
         while True:
             renewal = asyncio.create_task(self._renew(self._id))
             try:
-                async for _ in stream:
+                while await stream.read() is not grpc.aio.EOF:
                     pass
             except grpc.aio.AioRpcError:
                 pass
             finally:
                 renewal.cancel()
             self._id = ""
-            if self._leaving.is_set():
+            if self._leaving:
                 return
             reopened = await self._reopen()
             if reopened is None:
@@ -208,22 +212,26 @@ class Lease:
         return None
 
     async def _open(self) -> _Stream:
-        metadata = self._connection.metadata()
-        stream = self._connection.stub.OpenLease(self._requests(), metadata=metadata)
+        stream = self._connection.stub.OpenLease(metadata=self._connection.metadata())
         try:
-            answer = await self._connection.first(anext(aiter(stream), None))
-            if answer is None:
-                raise Unavailable("the sidecar ended the lease at once")
+            self._id = await self._connection.first(self._begin(stream))
         except BaseException:
             stream.cancel()
             raise
-        self._id = answer.lease_id
+        self._stream = stream
         self._settled.set()
         return stream
 
-    async def _requests(self) -> AsyncIterator[pb.OpenLeaseRequest]:
-        yield self._opening
-        await self._leaving.wait()
+    async def _begin(self, stream: _Stream) -> str:
+        refusal = Refusal(stream)
+        try:
+            await stream.write(self._opening)
+            answer = await stream.read()
+        except (grpc.aio.AioRpcError, asyncio.InvalidStateError):
+            raise await refusal.why() from None
+        if not isinstance(answer, pb.OpenLeaseResponse):
+            raise Unavailable("the sidecar ended the lease at once")
+        return answer.lease_id
 
     async def _renew(self, lease_id: str) -> None:
         """Gives all orders of earlier streams again, until each has been accepted."""
