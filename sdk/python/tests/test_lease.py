@@ -147,6 +147,32 @@ async def test_an_old_order_never_overtakes_a_new_one(client: Client, fake: Fake
         await fake.until(lambda: weights(fake, "lease-3") == [(A, 2)])
 
 
+async def test_an_order_that_is_under_way_at_a_restart_is_given_again(
+    client: Client, fake: Fake
+) -> None:
+    async def restart(request: pb.SetWeightRequest, _context: Any) -> None:
+        if request.lease_id == "lease-1":
+            fake.break_streams()
+            # It is answered once the other lease has been opened, and all that was remembered given again.
+            await fake.until(lambda: weights(fake, "lease-2") == [(A, 1)])
+
+    async with client.lease("deploy") as lease:
+        await lease.set_weight("api", A, 1)
+        fake.behave("SetWeight", restart)
+        await lease.set_weight("api", B, 2)
+        assert weights(fake, "lease-2") == [(A, 1), (B, 2)]
+
+
+async def test_orders_need_the_block(client: Client) -> None:
+    lease = client.lease("deploy")
+    with pytest.raises(Unavailable, match="has not been entered"):
+        await lease.set_weight("api", A, 1)
+    async with lease:
+        pass
+    with pytest.raises(Unavailable, match="has been left"):
+        await lease.set_weight("api", A, 1)
+
+
 async def test_a_lease_that_is_unknown_is_not_there(client: Client, fake: Fake) -> None:
     async def unknown(_request: Any, context: Any) -> None:
         resource = ResourceInfo(resource_type="lease", resource_name="lease-1")

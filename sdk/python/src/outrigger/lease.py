@@ -55,9 +55,10 @@ class Lease:
         self._opening = build(pb.OpenLeaseRequest, owner=owner)
         self._orders: dict[_Subject, _Order] = {}
         self._id = ""
-        self._why_not = ""
+        self._why_not = "its block has not been entered"
         self._settled = asyncio.Event()
         """Whether `_id` or `_why_not` tells how the last attempt to open a stream ended."""
+        self._settled.set()
         self._leaving = False
         self._stream: _Stream | None = None
         self._keeper: asyncio.Task[None] | None = None
@@ -83,6 +84,8 @@ class Lease:
             await asyncio.wait({self._keeper}, timeout=self._connection.timeout)
         self._keeper.cancel()
         await asyncio.wait({self._keeper})
+        self._id, self._why_not = "", "its block has been left"
+        self._settled.set()
 
     async def set_weight(self, cluster: str, backend: str, weight: int) -> Backend:
         """As `Client.set_weight`, for as long as the lease."""
@@ -168,16 +171,22 @@ class Lease:
         self, method: grpc.aio.UnaryUnaryMultiCallable[Any, Response], request: Any
     ) -> tuple[Response, str]:
         """Calls under the lease as it is now, and tells which that was."""
-        await self._connection.first(self._settled.wait())
-        if not self._id:
-            raise Unavailable(f"there is no lease at present: {self._why_not}")
-        lease_id = request.lease_id = self._id
-        try:
-            return await self._connection.call(method, request), lease_id
-        except NotFound as error:
-            if error.kind != "lease":
-                raise
-            raise Unavailable("the lease has ended, and is being opened again") from error
+        while True:
+            await self._connection.first(self._settled.wait())
+            lease_id = request.lease_id = self._id
+            if not lease_id:
+                raise Unavailable(f"there is no lease: {self._why_not}")
+            try:
+                answer = await self._connection.call(method, request)
+            except NotFound as error:
+                if error.kind != "lease":
+                    raise
+                if self._id == lease_id:
+                    raise Unavailable("the lease has ended, and is being opened again") from error
+            else:
+                # Else another was opened meanwhile, whose renewal did not know of this order yet.
+                if self._id in (lease_id, ""):
+                    return answer, lease_id
 
     async def _keep(self, stream: _Stream) -> None:
         """Holds the stream, and opens another whenever it has ended."""
@@ -254,6 +263,7 @@ class Lease:
             errors = [error for error in await asyncio.gather(*map(again, old)) if error]
             if not errors:
                 return
-            log.warning("lease %s: %d orders are not accepted yet: %s", self._owner, len(errors), errors[0])
-            waits = [e.retry_after or 0 for e in errors if isinstance(e, Exhausted)]
+            waits = [e.retry_after for e in errors if isinstance(e, Exhausted) and e.retry_after]
+            if len(waits) < len(errors):
+                log.warning("lease %s: %d orders are not accepted yet: %s", self._owner, len(errors), errors[0])
             await asyncio.sleep(max([delay, *waits]))
