@@ -35,7 +35,5 @@ def backends() -> Iterator[list[Backend]]:
 @pytest.fixture
 def sidecar(tmp_path: Path, backends: list[Backend]) -> Iterator[Sidecar]:
     """The real one, in front of two backends."""
-    sidecar = Sidecar(tmp_path, backends)
-    sidecar.start()
-    yield sidecar
-    sidecar.kill()
+    with Sidecar(tmp_path, backends) as sidecar:
+        yield sidecar

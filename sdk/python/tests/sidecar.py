@@ -89,6 +89,13 @@ class Sidecar:
     def url(self) -> str:
         return f"http://{self._addresses['web']}/"
 
+    def __enter__(self) -> Sidecar:
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.kill()
+
     def start(self) -> None:
         """Starts, at the same addresses each time, and waits until it is ready."""
         config = self._directory / "outrigger.toml"
