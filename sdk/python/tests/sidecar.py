@@ -10,6 +10,7 @@ import subprocess
 import threading
 from collections import Counter
 from collections.abc import Mapping
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -20,10 +21,14 @@ from waiting import until
 CLUSTER = "api"
 
 
-def free_address() -> str:
-    with socket.socket() as unused:
-        unused.bind(("127.0.0.1", 0))
-        return f"127.0.0.1:{unused.getsockname()[1]}"
+def free_addresses(names: tuple[str, ...]) -> dict[str, str]:
+    """An address for each, which it has for all lives of a sidecar."""
+    with ExitStack() as stack:
+        # All at once: a port that is free again may come a second time.
+        bound = {name: stack.enter_context(socket.socket()) for name in names}
+        for unused in bound.values():
+            unused.bind(("127.0.0.1", 0))
+        return {name: f"127.0.0.1:{unused.getsockname()[1]}" for name, unused in bound.items()}
 
 
 def named(clusters: list[Cluster], name: str) -> outrigger.Backend:
@@ -72,7 +77,7 @@ class Sidecar:
     def __init__(self, directory: Path, backends: list[Backend], control: Mapping[str, str] = {}) -> None:
         self.backends = [backend.name for backend in backends]
         self._directory = directory
-        self._addresses = {name: free_address() for name in ("admin", "web", "raw", "control")}
+        self._addresses = free_addresses(("admin", "web", "raw", "control"))
         self._settings = {"listen": self._addresses["control"], **control}
         self._process: subprocess.Popen[bytes] | None = None
 
