@@ -41,7 +41,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::Instant;
 
 pub use answer::Answer;
@@ -167,6 +167,15 @@ impl Cluster {
     /// Where discovery and health say what they found.
     pub fn events(&self) -> mpsc::Sender<Event> {
         self.events.clone()
+    }
+
+    /// Waits until all that its task has been told is shown.
+    pub async fn settled(&self) {
+        let (shown, wait) = oneshot::channel();
+        if self.events.send(Event::Await(shown)).await.is_ok() {
+            // Without a task there is nothing to wait for.
+            let _ = wait.await;
+        }
     }
 
     /// Sets the gauges that follow from the current view.

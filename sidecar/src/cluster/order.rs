@@ -145,20 +145,34 @@ impl Order {
 
 /// Replies that wait for the snapshot that shows what was ordered.
 #[derive(Debug, Default)]
-pub(super) struct Replies(Vec<(Order, Carried)>);
+pub(super) struct Replies {
+    carried: Vec<(Order, Carried)>,
+    awaited: Vec<oneshot::Sender<()>>,
+}
 
 impl Replies {
     /// `changed`: whether a new snapshot is about to come.
     pub(super) fn add(&mut self, order: Order, done: Result<Carried, OrderError>, changed: bool) {
         match done {
-            Ok(carried) if changed => self.0.push((order, carried)),
+            Ok(carried) if changed => self.carried.push((order, carried)),
             done => reply(order, done),
         }
     }
 
+    pub(super) fn add_await(&mut self, shown: oneshot::Sender<()>, changed: bool) {
+        self.awaited.push(shown);
+        if !changed {
+            self.send();
+        }
+    }
+
     pub(super) fn send(&mut self) {
-        for (order, carried) in self.0.drain(..) {
+        for (order, carried) in self.carried.drain(..) {
             reply(order, Ok(carried));
+        }
+        for shown in self.awaited.drain(..) {
+            // Whoever asked may have gone.
+            let _ = shown.send(());
         }
     }
 }

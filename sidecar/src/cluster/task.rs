@@ -12,7 +12,7 @@ mod sweep;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::Instant;
 
 use super::answer::Answer;
@@ -71,6 +71,8 @@ pub enum Event {
     Order(Order),
     /// A lease has ended, and with it every order that names it.
     LeaseEnded(u64),
+    /// Somebody is to be told once all that came before is shown.
+    Await(oneshot::Sender<()>),
     /// An app binds a key to a backend, or takes that back.
     Pin(Pinning),
     Unpin(Unpinning),
@@ -178,6 +180,7 @@ impl ClusterTask {
             Event::Trial { id, passed } => self.tried(id, passed, now),
             Event::Order(order) => self.order(order, now),
             Event::LeaseEnded(lease) => self.lease_ended(lease),
+            Event::Await(shown) => self.replies.add_await(shown, self.changed),
             Event::Pin(pinning) => self.pin(pinning, now),
             Event::Unpin(unpinning) => self.unpin(unpinning),
             Event::Fleet(orders) => self.fleet(orders, now),

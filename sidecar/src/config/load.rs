@@ -13,8 +13,18 @@ use super::{Config, StaticEndpoint, schema, validate};
 
 /// Sections of the file; a variable whose name starts with another word is not ours, such as
 /// the OUTRIGGER_PORT that Kubernetes sets for a Service of that name.
-const SECTIONS: [&str; 9] =
-    ["admin", "runtime", "log", "dns", "discovery", "consul", "affinity", "listeners", "clusters"];
+const SECTIONS: [&str; 10] = [
+    "admin",
+    "control",
+    "runtime",
+    "log",
+    "dns",
+    "discovery",
+    "consul",
+    "affinity",
+    "listeners",
+    "clusters",
+];
 
 /// A configuration and the text form it came from.
 #[derive(Debug)]
@@ -145,5 +155,20 @@ fn remove(document: &mut Value, path: &KeyPath) {
     // An item of a list stays: taking it out would shift the places of the others.
     if let (Some(Value::Object(table)), Step::Key(key)) = (holder, last) {
         table.remove(key);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_environment_overrides_every_section() {
+        let raw = serde_json::to_value(Raw::default()).unwrap();
+        let mut sections: Vec<_> = raw.as_object().unwrap().keys().cloned().collect();
+        let mut known = SECTIONS.map(String::from);
+        sections.sort();
+        known.sort();
+        assert_eq!(sections, known);
     }
 }

@@ -88,6 +88,11 @@ impl Feed {
         self.cluster.name()
     }
 
+    /// The version of the cluster as it is now.
+    pub(super) fn version(&self) -> u64 {
+        self.cluster.snapshot().version
+    }
+
     /// Looks at the cluster whenever it has changed, from the first watcher on.
     pub async fn follow(self: Arc<Self>) {
         let mut wanted = self.wanted.subscribe();

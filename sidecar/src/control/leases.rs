@@ -68,6 +68,18 @@ struct Held {
     lease: Lease,
 }
 
+impl Held {
+    /// Returns once nothing is to be seen of its orders any longer, so that whoever has closed the
+    /// stream may rely on that when it ends.
+    async fn end(self) {
+        let control = Arc::clone(&self.control);
+        drop(self);
+        for cluster in &control.clusters {
+            cluster.settled().await;
+        }
+    }
+}
+
 impl Drop for Held {
     fn drop(&mut self) {
         self.control.leases.remove(&self.id);
@@ -104,9 +116,9 @@ pub(super) async fn open(
     let held = Held { control: Arc::clone(control), id: id.clone(), lease };
     let opened = stream::iter([Ok(OpenLeaseResponse { lease_id: id })]);
     let until_it_ends = stream::once(async move {
-        let _held = held;
         // Whatever else the app says, it is there still.
         while requests.message().await?.is_some() {}
+        held.end().await;
         Ok(())
     });
     let nothing_more = until_it_ends.filter_map(|ended| async { ended.err().map(Err) });

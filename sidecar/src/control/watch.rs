@@ -19,8 +19,9 @@ pub(super) async fn watch(
     let feed = control.feeds.iter().find(|feed| feed.name() == request.cluster);
     let feed = feed.ok_or_else(|| error::not_found("cluster", &request.cluster))?;
     let mut seen = feed.seen();
-    // It never ends while the sidecar runs.
-    let _ = seen.wait_for(Option::is_some).await;
+    // What has changed by now is in what it is told first. It never ends while the sidecar runs.
+    let now = feed.version();
+    let _ = seen.wait_for(|seen| *seen >= Some(now)).await;
     let known = (request.instance == *control.instance).then_some(request.version);
     let cursor = feed.cursor(known);
     let (feed, instance) = (Arc::clone(feed), Arc::clone(&control.instance));
