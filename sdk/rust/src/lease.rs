@@ -52,7 +52,8 @@ impl Lease {
         Ok(self.held.id().await?.clone())
     }
 
-    /// Ends the lease, and returns when the sidecar has taken its orders back.
+    /// Ends the lease, and returns when the sidecar knows it: what the lease changed is as before within
+    /// milliseconds.
     pub async fn end(self) -> Result<(), Error> {
         let Self { held, end, keeper } = self;
         // If nobody hears it, the keeper has ended.
@@ -71,7 +72,7 @@ impl Lease {
         weight: u32,
     ) -> Result<Backend, Error> {
         let change = WeightChange::Weight(weight);
-        self.change_weight(Kind::Weight, cluster, backend, change).await
+        self.change_weight(cluster, backend, change).await
     }
 
     /// See [`Client::scale_weight`].
@@ -82,12 +83,11 @@ impl Lease {
         factor: f64,
     ) -> Result<Backend, Error> {
         let change = WeightChange::Factor(factor);
-        self.change_weight(Kind::Factor, cluster, backend, change).await
+        self.change_weight(cluster, backend, change).await
     }
 
     async fn change_weight(
         &self,
-        kind: Kind,
         cluster: &str,
         backend: &str,
         change: WeightChange,
@@ -101,18 +101,14 @@ impl Lease {
             owner: String::new(),
         };
         let ordered = self.held.client.order_weight(request.clone()).await.map_err(held::lost)?;
-        self.held.remember(Slot::new(kind, cluster, &ordered.name), Order::Weight(request));
+        self.held.remember(Slot::new(Kind::Weight, cluster, &ordered.name), Order::Weight(request));
         Ok(ordered)
     }
 
-    /// Takes back both orders of weight that were given through this lease. They are not given again
-    /// even if this is [`Error::Unavailable`].
+    /// Takes back the order of weight that was given through this lease. It is not given again even if
+    /// this is [`Error::Unavailable`].
     pub async fn clear_weight(&self, cluster: &str, backend: &str) -> Result<Backend, Error> {
-        let forget = |backend: &str| {
-            self.held.forget(&Slot::new(Kind::Weight, cluster, backend));
-            self.held.forget(&Slot::new(Kind::Factor, cluster, backend));
-        };
-        forget(backend);
+        self.held.forget(&Slot::new(Kind::Weight, cluster, backend));
         let id = self.held.id().await?;
         let request = ClearWeightRequest {
             cluster: cluster.into(),
@@ -121,7 +117,7 @@ impl Lease {
             ..ClearWeightRequest::default()
         };
         let cleared = self.held.client.take_back_weight(request).await.map_err(held::lost)?;
-        forget(&cleared.name);
+        self.held.forget(&Slot::new(Kind::Weight, cluster, &cleared.name));
         Ok(cleared)
     }
 

@@ -21,7 +21,8 @@ pub(crate) use outrigger_proto::v1::set_weight_request::Change as WeightChange;
 /// exactly one backend has. [`Error::NotFound`] if there is none, [`Error::Invalid`] for values that are
 /// not accepted, [`Error::Exhausted`] if there are too many orders. They take effect before they return.
 impl Client {
-    /// Gives a backend another weight than discovery does: 0..=65535. The backend as it is then.
+    /// Gives a backend another weight than discovery does: 0..=65535. It takes the place of a factor that
+    /// this owner has ordered. The backend as it is then.
     pub async fn set_weight(
         &self,
         cluster: &str,
@@ -33,8 +34,8 @@ impl Client {
         self.change_weight(cluster, backend, change, ttl).await
     }
 
-    /// Multiplies the weight that a backend would have: 0..=1000, in steps of 1/256. The factors of
-    /// several owners multiply.
+    /// Multiplies the weight that a backend would have: 0..=1000, in steps of 1/256. It takes the place of
+    /// a weight that this owner has ordered; the factors of several owners multiply.
     pub async fn scale_weight(
         &self,
         cluster: &str,
@@ -63,7 +64,7 @@ impl Client {
         self.order_weight(request).await
     }
 
-    /// Takes back both orders of weight that this owner has given with a TTL.
+    /// Takes back the order of weight that this owner has given with a TTL: a weight, or a factor.
     pub async fn clear_weight(&self, cluster: &str, backend: &str) -> Result<Backend, Error> {
         self.take_back_weight(ClearWeightRequest {
             cluster: cluster.into(),

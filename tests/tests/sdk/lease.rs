@@ -3,7 +3,7 @@
 
 use std::time::{Duration, SystemTime};
 
-use outrigger_sdk::{Change, Error, State};
+use outrigger_sdk::{Backend, Change, Error, State};
 use outrigger_tests::load::burst;
 use outrigger_tests::{eventually, millis, secs};
 
@@ -21,10 +21,10 @@ async fn orders_end_with_their_lease() {
     other.drain("api", &b.name(), None).await.unwrap();
 
     lease.end().await.unwrap();
-    let cluster = world.client.cluster("api").await.unwrap();
-    assert_eq!(cluster.pins, 0, "they are gone when it has ended");
-    let [first, second] = [world.backend(&a.name()).await, world.backend(&b.name()).await];
-    assert!(first.orders.is_empty() && first.effective_weight == 1.0, "{first:?}");
+    let is_free = |seen: &Backend| seen.orders.is_empty() && seen.effective_weight == 1.0;
+    world.until(&a.name(), "free", is_free).await;
+    assert_eq!(world.client.cluster("api").await.unwrap().pins, 0);
+    let second = world.backend(&b.name()).await;
     assert_eq!(second.state, State::Draining, "another lease goes on");
     drop(other);
     world.until(&b.name(), "back", |seen| seen.state == State::Ready).await;
@@ -39,7 +39,8 @@ async fn a_lease_takes_back_its_own() {
     let name = a.name();
     world.client.set_weight("api", &name, 7, secs(60)).await.unwrap();
     lease.set_weight("api", &name, 3).await.unwrap();
-    lease.scale_weight("api", &name, 0.5).await.unwrap();
+    let scaled = lease.scale_weight("api", &name, 0.5).await.unwrap();
+    assert_eq!((scaled.effective_weight, scaled.orders.len()), (3.5, 2), "it replaces its weight");
     let cleared = lease.clear_weight("api", &name).await.unwrap();
     assert_eq!(cleared.orders.len(), 1, "{cleared:?}");
     assert_eq!((cleared.orders[0].change, cleared.effective_weight), (Change::Weight(7), 7.0));
@@ -75,7 +76,7 @@ async fn orders_under_a_lease_outlive_the_sidecar() {
     let lease = world.client.lease("app").await.unwrap();
     let before = lease.id().await.unwrap();
     lease.set_weight("api", &a.name(), 4).await.unwrap();
-    lease.scale_weight("api", &a.name(), 0.5).await.unwrap();
+    lease.scale_weight("api", &a.name(), 2.5).await.unwrap();
     lease.drain("api", &b.name(), None).await.unwrap();
     lease.drain("api", &c.name(), None).await.unwrap();
     lease.resume("api", &c.name()).await.unwrap();
@@ -91,7 +92,7 @@ async fn orders_under_a_lease_outlive_the_sidecar() {
         world.backend(&b.name()).await,
         world.backend(&c.name()).await,
     ];
-    assert_eq!((first.effective_weight, first.orders.len()), (2.0, 2), "{first:?}");
+    assert_eq!((first.effective_weight, first.orders.len()), (2.5, 1), "{first:?}");
     assert_eq!(second.state, State::Draining);
     assert!(third.orders.is_empty() && third.state == State::Ready, "{third:?}");
     let affinity = world.client.affinity("api", "k").await.unwrap();
@@ -122,7 +123,7 @@ async fn a_killed_app_leaves_nothing_behind() {
     let killed = tokio::time::Instant::now();
     eventually("its orders are gone", secs(1), async || {
         let cluster = world.client.cluster("api").await.unwrap();
-        let is_as_before = |backend: &outrigger_sdk::Backend| backend.orders.is_empty();
+        let is_as_before = |backend: &Backend| backend.orders.is_empty();
         (cluster.pins == 0 && cluster.backends.iter().all(is_as_before)).then_some(())
     })
     .await;

@@ -22,7 +22,7 @@ use super::line::{Ending, Line};
 /// Orders that are given again at a time.
 const AT_A_TIME: usize = 64;
 
-/// There is one order of a kind for a backend, or a key.
+/// There is one order of a kind for a backend, or a key: a factor takes the place of a weight.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) struct Slot {
     kind: Kind,
@@ -34,7 +34,6 @@ pub(super) struct Slot {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) enum Kind {
     Weight,
-    Factor,
     Drain,
     Pin,
 }
