@@ -97,13 +97,16 @@ impl Drains {
         self.any() && self.done
     }
 
-    /// Begins a drain; one of the same cause is replaced.
+    /// Begins a drain; one of the same cause is replaced, and still began when it did.
     pub(super) fn begin(&mut self, cause: Cause, how: OnLeaving, deadline: Instant) {
         if !self.any() {
             (self.quiet_since, self.done) = (None, false);
         }
-        self.drains.retain(|drain| drain.cause != cause);
-        self.drains.push(Drain { cause, deadline, how });
+        let drain = Drain { cause, deadline, how };
+        match self.drains.iter_mut().find(|known| known.cause == cause) {
+            Some(known) => *known = drain,
+            None => self.drains.push(drain),
+        }
     }
 
     /// Ends the drain of a cause; `None`: there was none.

@@ -189,8 +189,10 @@ impl Peer {
     }
 
     pub(super) fn begin_drain(&mut self, cause: Cause, deadline: Instant) {
-        self.drains.retain(|(other, _)| *other != cause);
-        self.drains.push((cause, deadline));
+        match self.drains.iter_mut().find(|(other, _)| *other == cause) {
+            Some((_, known)) => *known = deadline,
+            None => self.drains.push((cause, deadline)),
+        }
     }
 
     /// What traffic showed of it is forgotten, and its share grows again.

@@ -1,6 +1,7 @@
 //! Orders for the fleet, by the names that backends have beside their addresses.
 
 use super::*;
+use crate::cluster::drain::Cause;
 use crate::cluster::{FleetDrain, FleetOrder, Lease, OrderError, Owner, What};
 
 impl Fixture {
@@ -85,6 +86,18 @@ fn a_lease_that_ends_while_a_backend_is_away_has_ended_when_it_is_back() {
     f.event(Event::LeaseEnded(1));
     f.discover(&[(1, 1, 0), (2, 1, 0)]);
     assert_eq!((f.assigned(1), f.state(1)), (1, State::Ready));
+}
+
+/// The order was there before discovery dropped the backend, whoever else takes one back.
+#[test]
+fn the_first_cause_of_a_drain_is_the_one_that_began_first() {
+    let mut f = Fixture::with(false, |settings| settings.removal_hold = None);
+    f.discover(&[(1, 1, 0), (2, 1, 0)]);
+    f.order_of(app("a", None), 1, What::Drain { timeout: None }, Some(60));
+    f.order_of(app("b", None), 1, What::Drain { timeout: None }, Some(60));
+    f.discover(&[(2, 1, 0)]);
+    f.order_of(app("b", None), 1, What::Resume { all: false }, None);
+    assert_eq!(f.entry(1).leaving.map(|leaving| leaving.cause), Some(Cause::Order));
 }
 
 /// It may have been under way when the lease ended.
