@@ -23,9 +23,9 @@ pub(super) const REMEMBER: Duration = Duration::from_secs(180);
 #[derive(Debug, Default)]
 pub(super) struct Members {
     present: BTreeMap<Address, Member>,
-    /// Where those that are present are, by the ids of their backends.
-    places: HashMap<u64, Address>,
     departed: BTreeMap<Address, (Member, Instant)>,
+    /// Where all of them are, by the ids of their backends.
+    places: HashMap<u64, Address>,
     latest_id: u64,
 }
 
@@ -71,13 +71,20 @@ impl Members {
         self.present.values_mut()
     }
 
-    /// Those who are away and may come back.
-    pub(super) fn departed_mut(&mut self) -> impl Iterator<Item = &mut Member> {
-        self.departed.values_mut().map(|(member, _)| member)
+    /// Those too who are away and may come back.
+    pub(super) fn known_mut(&mut self) -> impl Iterator<Item = &mut Member> {
+        self.present.values_mut().chain(self.departed.values_mut().map(|(member, _)| member))
     }
 
     pub(super) fn get_mut(&mut self, id: u64) -> Option<&mut Member> {
         self.present.get_mut(self.places.get(&id)?)
+    }
+
+    /// The name of one that is known.
+    pub(super) fn name(&self, id: u64) -> Option<&Arc<str>> {
+        let place = self.places.get(&id)?;
+        let departed = || self.departed.get(place).map(|(member, _)| member);
+        self.present.get(place).or_else(departed).map(|member| &member.backend.name)
     }
 
     /// Whether there has been anybody yet.
@@ -214,7 +221,6 @@ impl Members {
         }
         for (address, member) in std::mem::take(&mut self.present) {
             if gone(&member) {
-                self.places.remove(&member.backend.id);
                 self.departed.insert(address, (member, now + REMEMBER));
             } else {
                 self.present.insert(address, member);
@@ -231,13 +237,17 @@ impl Members {
         let mut by_age: Vec<_> = self.departed.iter().map(age).collect();
         by_age.sort_unstable();
         for (_, address) in by_age.into_iter().take(excess) {
-            self.departed.remove(&address);
+            if let Some((member, _)) = self.departed.remove(&address) {
+                self.places.remove(&member.backend.id);
+            }
         }
     }
 
     /// Forgets who has been away for long.
     pub(super) fn forget(&mut self, now: Instant) {
-        self.departed.retain(|_, (_, until)| *until > now);
+        for (_, (member, _)) in self.departed.extract_if(.., |_, (_, until)| *until <= now) {
+            self.places.remove(&member.backend.id);
+        }
     }
 
     /// When somebody is to be forgotten.

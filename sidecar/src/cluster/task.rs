@@ -218,7 +218,9 @@ impl ClusterTask {
         let awaited = published < self.pending_until && !self.changed;
         let pending = awaited.then_some(self.pending_until);
         let forget = self.members.next_forgotten();
-        let sweep = self.members.iter().next().map(|_| self.swept + sweep::EVERY);
+        let any = self.members.iter().next().is_some() || forget.is_some();
+        // Orders end while their backends are away, and pins may outlive everybody.
+        let sweep = (any || self.pinned.is_awaited()).then_some(self.swept + sweep::EVERY);
         [publish, pending, forget, sweep, self.sources_due].into_iter().flatten().min()
     }
 

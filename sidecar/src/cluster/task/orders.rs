@@ -86,20 +86,16 @@ impl ClusterTask {
         self.take_back(over, "its time is over");
     }
 
-    /// Nothing that names this lease holds any longer, of those either who are away.
+    /// Nothing that names this lease holds any longer.
     pub(super) fn lease_ended(&mut self, lease: u64) {
         self.take_back(|given| given.owner.holds(lease), "the lease has ended");
-        for member in self.members.departed_mut() {
-            if !member.ordered.take(|given| given.owner.holds(lease)).is_empty() {
-                member.follow_drains();
-            }
-        }
         self.end_pins(|pin| pin.owner.holds(lease), "the lease has ended");
     }
 
+    /// Of those too who are away: nothing is left of it when they are back.
     fn take_back(&mut self, over: impl Fn(&Given) -> bool, why: &str) {
         let (mut notes, mut cancelled) = (Vec::new(), 0);
-        for member in self.members.iter_mut() {
+        for member in self.members.known_mut() {
             let taken = member.ordered.take(&over);
             let drains = |given: &Given| given.what.sort() == Sort::Drain;
             if taken.iter().any(drains) {

@@ -44,6 +44,11 @@ pub(super) struct Pinned {
 }
 
 impl Pinned {
+    /// Whether something is to be done about them by the next sweeps.
+    pub(super) fn is_awaited(&self) -> bool {
+        !self.counts.is_empty() || self.next_end.is_some()
+    }
+
     fn count(&mut self, backend: u64, kind: Kind, cause: String) {
         *self.counts.entry((backend, kind, cause)).or_default() += 1;
     }
@@ -63,7 +68,7 @@ impl ClusterTask {
             set.then(|| {
                 self.pinned.count(id, Kind::Pinned, cause);
                 self.pinned.next_end = [self.pinned.next_end, until].into_iter().flatten().min();
-                self.members.get_mut(id).map(|member| Arc::clone(&member.backend.name))
+                self.members.name(id).cloned()
             })
         });
         let outcome = match pinned {
@@ -94,14 +99,9 @@ impl ClusterTask {
         let counts = std::mem::take(&mut self.pinned.counts);
         // Picks have followed long since; it is for whoever watches how many there are.
         self.changed |= !counts.is_empty();
-        let mut notes = Vec::new();
         for ((id, kind, cause), count) in counts {
-            let name = self.members.get_mut(id).map(|member| Arc::clone(&member.backend.name));
             let keys = if count == 1 { "key" } else { "keys" };
-            notes.push((name, kind, format!("{count} {keys} {cause}")));
-        }
-        for (name, kind, cause) in notes {
-            self.note(name.as_ref(), kind, cause);
+            self.note(self.members.name(id), kind, format!("{count} {keys} {cause}"));
         }
     }
 

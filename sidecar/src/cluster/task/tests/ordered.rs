@@ -51,6 +51,12 @@ impl Fixture {
         self.event(Event::Order(order.by(owner).lasting(ttl)));
     }
 
+    /// The causes of what of this kind has happened.
+    fn noted(&self, kind: Kind) -> Vec<String> {
+        let notes = self.task.shared.history.since(0, None);
+        notes.into_iter().filter(|note| note.kind == kind).map(|note| note.cause).collect()
+    }
+
     fn assigned(&self, port: u16) -> u32 {
         self.entry(port).assigned / 256
     }
@@ -84,8 +90,28 @@ fn a_lease_that_ends_while_a_backend_is_away_has_ended_when_it_is_back() {
     f.wait(Duration::from_secs(5));
     assert_eq!(f.task.members.iter().count(), 1);
     f.event(Event::LeaseEnded(1));
+    let noted =
+        |kind| f.noted(kind).contains(&"by order of a (uid 1000): the lease has ended".into());
+    assert!(noted(Kind::Weight) && noted(Kind::Resumed));
     f.discover(&[(1, 1, 0), (2, 1, 0)]);
     assert_eq!((f.assigned(1), f.state(1)), (1, State::Ready));
+}
+
+/// It would have held until the next sweep.
+#[test]
+fn time_that_ends_while_a_backend_is_away_has_ended_when_it_is_back() {
+    let mut f = Fixture::with(false, |settings| settings.removal_hold = None);
+    f.discover(&[(1, 1, 0), (2, 1, 0)]);
+    f.order_of(app("a", None), 1, What::Weight { weight: 9 }, Some(10));
+    f.order_of(app("b", None), 1, What::Weight { weight: 5 }, Some(60));
+    f.order_of(app("a", None), 1, What::Drain { timeout: None }, Some(10));
+    f.discover(&[(2, 1, 0)]);
+    f.wait(Duration::from_millis(10_200));
+    assert_eq!(f.task.members.iter().count(), 1);
+    let noted = |kind| f.noted(kind).contains(&"by order of a (uid 1000): its time is over".into());
+    assert!(noted(Kind::Weight) && noted(Kind::Resumed));
+    f.discover(&[(1, 1, 0), (2, 1, 0)]);
+    assert_eq!((f.assigned(1), f.state(1)), (5, State::Ready));
 }
 
 /// The order was there before discovery dropped the backend, whoever else takes one back.

@@ -105,3 +105,39 @@ fn who_is_unknown_gets_no_pin_and_thousands_of_pins_are_one_event() {
     ];
     assert_eq!(f.notes(), expected);
 }
+
+#[test]
+fn the_end_of_a_pin_is_told_of_its_backend_though_that_is_away() {
+    let mut f = Fixture::with(false, |settings| settings.removal_hold = None);
+    f.discover(&[(1, 1, 0), (2, 1, 0)]);
+    assert!(matches!(f.pin(b"k", 1, Some(1), None), Some(Ok(_))));
+    f.discover(&[(2, 1, 0)]);
+    f.wait(Duration::from_secs(5));
+    assert_eq!(f.task.members.iter().count(), 1);
+    f.event(Event::LeaseEnded(1));
+    f.wait(Duration::from_millis(100));
+    let notes = f.task.shared.history.since(0, None);
+    let ended = notes.iter().find(|note| note.kind == Kind::Unpinned);
+    assert_eq!(ended.and_then(|note| note.backend.as_deref()), Some("10.0.0.1:1"));
+}
+
+/// Nobody is left whose measurements would be looked at.
+#[test]
+fn pins_end_in_a_cluster_that_is_empty() {
+    let mut f = Fixture::with(false, |settings| settings.removal_hold = None);
+    f.discover(&[(1, 1, 0)]);
+    assert!(matches!(f.pin(b"k", 1, None, Some(600)), Some(Ok(_))));
+    f.discover(&[]);
+    f.wait(REMEMBER + Duration::from_secs(5));
+    assert_eq!(f.cluster.pins.len(), 1);
+    let end = f.now + Duration::from_secs(600);
+    while let Some(wake) = f.task.next_wake().filter(|wake| *wake < end) {
+        f.task.tick(wake);
+    }
+    assert!(f.cluster.pins.is_empty());
+    let noted = f.notes().pop();
+    assert_eq!(
+        noted,
+        Some((Kind::Unpinned, "1 key by order of checkout: their time is over".into()))
+    );
+}
