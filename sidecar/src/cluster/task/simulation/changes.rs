@@ -8,7 +8,7 @@ use super::world::World;
 use crate::cluster::drain::Cause;
 use crate::cluster::fixture::port;
 use crate::cluster::outlier::Ejection;
-use crate::cluster::{Ordered, Override, Verdict};
+use crate::cluster::{Ordered, Verdict};
 use crate::telemetry::metrics::EjectionReason;
 
 /// A drained backend is done after so long without work.
@@ -22,20 +22,12 @@ struct Fact {
     id: u64,
     tag: Option<u64>,
     suspect_until: Option<Instant>,
-    own: Option<(u16, Option<Instant>)>,
+    ordered: Ordered,
     ejection: Option<Ejection>,
     stalled: bool,
     done: bool,
     in_flight: u32,
     usual: Option<Duration>,
-}
-
-/// The weight that was ordered of this sidecar, and until when.
-pub(super) fn own_weight(ordered: &Ordered) -> Option<(u16, Option<Instant>)> {
-    ordered.own().iter().find_map(|given| match given.what {
-        Override::Weight(weight) => Some((weight, given.until)),
-        Override::Factor(_) | Override::Drain(_) => None,
-    })
 }
 
 impl World {
@@ -49,7 +41,7 @@ impl World {
                 id: backend.id,
                 tag: backend.tags.map(|tags| tags.signing()),
                 suspect_until: member.suspicion.as_ref().map(|suspicion| suspicion.until),
-                own: own_weight(&member.ordered),
+                ordered: member.ordered.clone(),
                 ejection: member.record.ejection,
                 stalled: member.stall.stalled,
                 done: member.drains.is_done(),
@@ -70,13 +62,27 @@ impl World {
             assert!(self.model.peers[at].present, "{} is there without a cause", at + 1);
             self.judge_identity(at, fact);
             self.judge_suspicion(at, fact, looked);
-            self.judge_order(at, fact, looked);
+            self.judge_orders(at, &fact.ordered, looked);
             self.judge_stall(at, fact, looked);
             self.judge_done(at, fact, looked);
             ejected |= self.judge_ejection(at, fact, failed_trial);
         }
         if ejected {
             self.judge_share(&was_stalled);
+        }
+        self.judge_away(looked);
+        self.judge_pins(looked);
+    }
+
+    /// Orders end while a backend is away, too.
+    fn judge_away(&mut self, looked: bool) {
+        let known = self.task.members.known_mut().map(|member| {
+            let port = port(&member.backend.endpoint.address);
+            (usize::from(port) - 1, member.ordered.clone())
+        });
+        let away = known.filter(|(at, _)| !self.model.peers[*at].present);
+        for (at, ordered) in away.collect::<Vec<_>>() {
+            self.judge_orders(at, &ordered, looked);
         }
     }
 
@@ -123,21 +129,6 @@ impl World {
         assert!(doubted || over, "{} is no longer a suspect", peer.port);
         peer.lose(suspicion.then, drain, base, now);
         self.journal.note(Note::Unmasked(at as u16 + 1));
-    }
-
-    /// A weight ends with its time.
-    fn judge_order(&mut self, at: usize, fact: &Fact, looked: bool) {
-        let now = Instant::now();
-        let peer = &mut self.model.peers[at];
-        let until = peer.own.and_then(|(_, until)| until);
-        if fact.own.is_none() && peer.own.is_some() {
-            let over = until.is_some_and(|until| until <= now);
-            assert!(looked && over, "the weight of {} is gone", peer.port);
-            peer.own = None;
-        }
-        assert_eq!(fact.own, peer.own, "the weight of {}", peer.port);
-        let late = |until: Instant| now > until.max(peer.joined_at) + SWEEP;
-        assert!(!fact.own.and(until).is_some_and(late), "the weight of {} is late", peer.port);
     }
 
     fn judge_done(&mut self, at: usize, fact: &Fact, looked: bool) {

@@ -6,8 +6,9 @@ use std::mem::{Discriminant, discriminant};
 use tokio::time::{Duration, Instant};
 
 use super::discovery::Told;
+use super::owners::Owner;
 use super::traffic::Mood;
-use crate::cluster::{FleetOrders, Key, NoPick};
+use crate::cluster::{FleetOrders, Key, NoPick, What};
 use crate::telemetry::metrics::Outcome;
 
 const KEPT: usize = 60;
@@ -24,7 +25,7 @@ pub(super) struct Journal {
 }
 
 /// Kinds of notes.
-pub(super) const KINDS: usize = 23;
+pub(super) const KINDS: usize = 35;
 
 /// Something that happened. Backends go by their ports.
 #[derive(Debug)]
@@ -37,10 +38,37 @@ pub(super) enum Note {
     DiscoveryFailed(usize),
     Mood(u16, Mood),
     Probed(u16, bool),
-    Drain(u16, Option<Duration>),
-    Resume(u16),
-    Weight(u16, Option<u16>, Option<Duration>),
+    Order {
+        port: u16,
+        owner: Owner,
+        what: What,
+        ttl: Option<Duration>,
+    },
+    Refused,
+    /// The time of an order is over, also of one whose backend is away.
+    Expired(u16),
+    ExpiredAway(u16),
     Fleet(FleetOrders),
+    Lease(u64),
+    LeaseEnded(u64),
+    /// An order has ended with its lease.
+    Revoked(u16),
+    RevokedAway(u16),
+    /// A backend is back, and its orders hold.
+    Kept(u16),
+    Pin {
+        key: u8,
+        port: u16,
+        owner: Owner,
+        ttl: Option<Duration>,
+    },
+    /// Whether there was a pin.
+    Unpin(u8, bool),
+    PinExpired(u8),
+    PinRevoked(u8),
+    /// A pinned key has led to its backend, or could not.
+    Followed,
+    PassedOver,
     Suspect(u64),
     Trial(u64, bool),
     Built,

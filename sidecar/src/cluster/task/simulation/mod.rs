@@ -1,5 +1,6 @@
 //! A cluster in a simulated world: sources that flap and contradict each other, probes that change their mind, backends
-//! that fail in every way, traffic through the pickers of several workers, and operators.
+//! that fail in every way, traffic through the pickers of several workers, operators, and apps with their
+//! leases and pins.
 //!
 //! Everything follows from one seed: the configuration, what happens and when. Time is tokio's
 //! paused clock. A [`World`] makes things happen; a [`Model`](model::Model) keeps its own records
@@ -9,13 +10,16 @@
 
 mod changes;
 mod discovery;
+mod given;
 mod journal;
 mod members;
 mod model;
 mod orders;
+mod owners;
 mod past;
 mod peer;
 mod picks;
+mod pins;
 mod rules;
 mod setup;
 mod snapshots;

@@ -1,14 +1,16 @@
 //! What the simulation knows by itself: what it was told, what it told the cluster, and what its
 //! own requests met.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeSet, HashMap, VecDeque};
 
 use tokio::time::{Duration, Instant};
 
 use super::peer::Peer;
+use super::pins::Pins;
 use super::rules::{self, Choice, Standing};
 use super::sources::{Counts, Sources};
 use crate::cluster::history::Kind;
+use crate::cluster::members::REMEMBER;
 use crate::cluster::{FleetOrders, Verdict};
 use crate::config::{self, Outlier};
 use crate::telemetry::metrics::Outcome;
@@ -25,6 +27,9 @@ pub(super) struct Model {
     /// The word that the members are from.
     pub(super) counts: Option<Counts>,
     pub(super) fleet: FleetOrders,
+    /// Leases that have ended.
+    pub(super) ended: BTreeSet<u64>,
+    pub(super) pins: Pins,
     /// What must be noted beside what is seen of the backends, by their ports.
     pub(super) due: Vec<(Option<u16>, Kind)>,
     pub(super) verdicts_until: Instant,
@@ -51,6 +56,8 @@ impl Model {
             sources: Sources::new(sources, hold, verdicts_until, now),
             counts: None,
             fleet: FleetOrders::new(),
+            ended: BTreeSet::new(),
+            pins: Pins::default(),
             due: Vec::new(),
             verdicts_until,
             in_flight: 0,
@@ -165,13 +172,17 @@ impl Model {
         self.settings.affinity.ttl.unwrap_or(Duration::from_secs(24 * 3600))
     }
 
-    /// Forgets what no rule looks back on.
+    /// Forgets what no rule looks back on, and who has been away for long.
     pub(super) fn forget(&mut self, now: Instant) {
         let old = |at: &Instant| *at + PAST < now;
         while self.retries.pop_front_if(|at| old(at)).is_some() {}
         while self.outcomes.pop_front_if(|at| old(at)).is_some() {}
         for peer in &mut self.peers {
             while peer.recent.pop_front_if(|(at, _)| old(at)).is_some() {}
+            if !peer.present && peer.gone_at.is_some_and(|gone| gone + REMEMBER <= now) {
+                peer.id = None;
+                peer.own.clear();
+            }
         }
     }
 

@@ -1,39 +1,56 @@
-//! Operators: what they order of this sidecar, and of the whole fleet.
+//! What is ordered of this sidecar, and of the whole fleet.
 
 use tokio::time::{Duration, Instant};
 
 use super::discovery::node;
+use super::given::Given;
 use super::journal::Note;
 use super::model::Model;
+use super::owners::{Owner, name};
 use super::peer::Peer;
 use super::setup::{millis, one_of};
 use super::world::World;
 use crate::cluster::drain::Cause;
 use crate::cluster::history::Kind;
-use crate::cluster::{Event, FleetDrain, FleetOrder, FleetOrders, Order, What, fixture};
+use crate::cluster::{Event, FleetDrain, FleetOrder, FleetOrders, Order, Override, What};
 
 impl World {
     pub(super) fn order(&mut self) {
         let port = self.rng.u16(1..=self.moods.len() as u16);
-        let time = self.rng.bool().then(|| millis(&mut self.rng, 0, 10_000));
-        let (what, ttl) = match self.rng.u8(..8) {
-            0 | 1 => (What::Drain { timeout: time }, None),
-            2..=4 => (What::Resume { all: false }, None),
-            5 | 6 => (What::Weight { weight: one_of(&mut self.rng, [0, 1, 3, 50]) }, time),
-            _ => (What::ResetWeight { all: false }, None),
-        };
-        self.journal.note(match what {
-            What::Drain { .. } => Note::Drain(port, time),
-            What::Resume { .. } => Note::Resume(port),
-            What::Weight { weight } => Note::Weight(port, Some(weight), ttl),
-            What::Factor { .. } | What::ResetWeight { .. } => Note::Weight(port, None, None),
-        });
-        self.model.ordered(port, what, ttl, Instant::now());
+        let (owner, told) = self.draw_owner();
+        let what = self.draw_order();
+        let takes = matches!(what, What::Resume { .. } | What::ResetWeight { .. });
+        let ttl = self.draw_ttl(owner).filter(|_| !takes);
+        self.journal.note(Note::Order { port, owner, what, ttl });
+        let refusal = self.model.refusal(owner, port);
+        match refusal {
+            Some(_) => self.journal.note(Note::Refused),
+            None => self.model.ordered(port, owner, what, ttl, Instant::now()),
+        }
         let (order, mut reply) = Order::new(name(port), what);
-        self.tell(Event::Order(order.lasting(ttl)));
-        // Who is unknown is said at once; who is known, with the snapshot that shows it.
-        let known = self.model.peer(port).present;
-        assert_eq!(matches!(reply.try_recv(), Ok(Err(_))), !known);
+        self.tell(Event::Order(order.by(told).lasting(ttl)));
+        // Who is refused is told at once; who is not, with the snapshot that shows it.
+        let found = reply.try_recv().ok().and_then(Result::err);
+        assert_eq!(found, refusal);
+    }
+
+    fn draw_order(&mut self) -> What {
+        let rng = &mut self.rng;
+        let all = rng.u8(..4) == 0;
+        match rng.u8(..10) {
+            0 | 1 => What::Drain { timeout: rng.bool().then(|| millis(rng, 0, 10_000)) },
+            2..=4 => What::Resume { all },
+            5 | 6 => What::Weight { weight: one_of(rng, [0, 1, 3, 50]) },
+            7 | 8 => What::Factor { factor: one_of(rng, [0, 1, 64, 128, 384, 1_024]) },
+            _ => What::ResetWeight { all },
+        }
+    }
+
+    /// How long an order holds; `None`: until it is taken back, or its lease ends.
+    pub(super) fn draw_ttl(&mut self, owner: Owner) -> Option<Duration> {
+        let most = one_of(&mut self.rng, [10_000, 10_000, 200_000]);
+        let ends = owner.needs_time() || self.rng.bool();
+        ends.then(|| millis(&mut self.rng, 0, most))
     }
 
     /// One order for the fleet is changed or goes, or all of them do.
@@ -56,32 +73,38 @@ impl World {
     }
 }
 
-fn name(port: u16) -> String {
-    fixture::endpoint(port, 1, 0).address.to_string()
-}
-
 impl Model {
-    fn ordered(&mut self, port: u16, what: What, ttl: Option<Duration>, now: Instant) {
+    fn ordered(
+        &mut self,
+        port: u16,
+        owner: Owner,
+        what: What,
+        ttl: Option<Duration>,
+        now: Instant,
+    ) {
         let default = self.settings.drain.timeout;
         let peer = self.peer(port);
-        if !peer.present {
-            return;
-        }
+        let given = |what: Override| Given { owner, what, until: ttl.map(|ttl| now + ttl) };
+        let may_take = |given: &Given, all: bool| all || given.owner == owner;
         let kind = match what {
             What::Drain { timeout } => {
-                peer.begin_drain(Cause::Order, now + timeout.unwrap_or(default));
+                peer.give(given(Override::Drain(now + timeout.unwrap_or(default))));
                 Kind::Draining
             }
-            What::Resume { .. } => {
-                peer.end_drain(Cause::Order);
-                Kind::Resumed
-            }
             What::Weight { weight } => {
-                peer.own = Some((weight, ttl.map(|ttl| now + ttl)));
+                peer.give(given(Override::Weight(weight)));
                 Kind::Weight
             }
-            What::Factor { .. } | What::ResetWeight { .. } => {
-                peer.own = None;
+            What::Factor { factor } => {
+                peer.give(given(Override::Factor(factor)));
+                Kind::Weight
+            }
+            What::Resume { all } => {
+                peer.take(|given| given.drains() && may_take(given, all));
+                Kind::Resumed
+            }
+            What::ResetWeight { all } => {
+                peer.take(|given| !given.drains() && may_take(given, all));
                 Kind::Weight
             }
         };

@@ -2,6 +2,7 @@
 
 use tokio::time::Instant;
 
+use super::journal::Note;
 use super::peer::{Peer, Suspicion};
 use super::world::World;
 use crate::cluster::drain::Cause;
@@ -19,7 +20,6 @@ pub(super) struct Shown {
     stalled: bool,
     done: bool,
     drains: Vec<(Cause, Instant)>,
-    own: Option<(u16, Option<Instant>)>,
     fleet: Option<u16>,
     told: u32,
 }
@@ -35,7 +35,6 @@ impl Shown {
             stalled: peer.stalled,
             done: peer.done,
             drains: peer.drains.clone(),
-            own: peer.own,
             fleet: peer.fleet.weight,
             told: peer.told.weight,
         }
@@ -76,11 +75,15 @@ impl Shown {
             when(after.is_some() && before != after, Kind::Draining);
             when(before.is_some() && after.is_none(), Kind::Resumed);
         }
-        when(self.own.is_some() && after.own.is_none(), Kind::Weight);
         when(self.fleet != after.fleet, Kind::Weight);
         when(self.told != after.told && (self.critical || !after.critical), Kind::Weight);
         due
     }
+}
+
+/// The port of a backend of this name.
+pub(super) fn port(name: &str) -> Option<u16> {
+    name.rsplit(':').next()?.parse().ok()
 }
 
 impl World {
@@ -93,6 +96,9 @@ impl World {
             assert_eq!(*number, self.noted, "entries are missing");
         }
         assert_eq!(*history.latest().borrow(), self.noted);
+        let of_pins = |entry: &Happened| matches!(entry.kind, Kind::Pinned | Kind::Unpinned);
+        let (pins, found): (Vec<_>, Vec<_>) = found.into_iter().partition(of_pins);
+        self.judge_pin_notes(&pins);
         let mut due = std::mem::take(&mut self.model.due);
         let mut loose = Vec::new();
         for (peer, shown) in self.model.peers.iter().zip(&mut self.shown) {
@@ -104,14 +110,16 @@ impl World {
             }
             match (before.present, shown.present) {
                 (true, true) => due.extend(before.due(shown).into_iter().map(|kind| (port, kind))),
-                (false, true) => due.push((port, Kind::Joined)),
+                (false, true) => {
+                    due.push((port, Kind::Joined));
+                    if !peer.own.is_empty() {
+                        self.journal.note(Note::Kept(peer.port));
+                    }
+                }
                 _ => {}
             }
         }
-        let about = |entry: &Happened| {
-            let port = |name: &str| name.rsplit(':').next().and_then(|port| port.parse().ok());
-            (entry.backend.as_deref().and_then(port), entry.kind)
-        };
+        let about = |entry: &Happened| (entry.backend.as_deref().and_then(port), entry.kind);
         let found: Vec<(Option<u16>, Kind)> = found.iter().map(about).collect();
         for entry in &due {
             assert!(found.contains(entry), "{entry:?} was not noted: {found:?}");

@@ -6,6 +6,7 @@ use std::ops::RangeInclusive;
 use tokio::time::{Duration, Instant};
 
 use super::discovery::Told;
+use super::given::Given;
 use super::rules::{Facts, Standing};
 use crate::cluster::Verdict;
 use crate::cluster::drain::{Cause, Cut};
@@ -33,8 +34,8 @@ pub(super) struct Peer {
     pub(super) present: bool,
     pub(super) joined_at: Instant,
     pub(super) gone_at: Option<Instant>,
-    /// A weight by an order to this sidecar, and how long that lasts.
-    pub(super) own: Option<(u16, Option<Instant>)>,
+    /// Orders to this sidecar, the latest last.
+    pub(super) own: Vec<Given>,
     pub(super) fleet: FleetOrder,
     pub(super) verdict: Verdict,
     against: u16,
@@ -82,7 +83,7 @@ impl Peer {
             present: false,
             joined_at: now,
             gone_at: None,
-            own: None,
+            own: Vec::new(),
             fleet: FleetOrder::default(),
             verdict: Verdict::Pending,
             against: 0,
@@ -121,15 +122,6 @@ impl Peer {
     pub(super) fn facts(&self) -> Facts {
         let standing = self.standing();
         Facts { port: self.port, tier: self.told.tier, weight: self.weight(), standing }
-    }
-
-    /// In 256ths: what is ordered here comes before what is ordered everywhere, and that before
-    /// what is discovered.
-    pub(super) fn weight(&self) -> u32 {
-        match (self.own, self.fleet.weight) {
-            (Some((weight, _)), _) | (None, Some(weight)) => u32::from(weight) * 256,
-            (None, None) => self.told.weight * 256,
-        }
     }
 
     pub(super) fn drains_by(&self, cause: Cause) -> bool {

@@ -68,7 +68,10 @@ impl World {
         let seen = match wish.key {
             Key::None => return false,
             Key::Hashed(key) => return self.judge_hashed(wish, key, found, stayed),
-            Key::Pinned(id) => self.view.find(|seen| seen.id == id),
+            Key::Pinned(id) => {
+                self.journal.note(if stayed { Note::Followed } else { Note::PassedOver });
+                self.view.find(|seen| seen.id == id)
+            }
             Key::Tag(tag) => self.view.find(|seen| seen.tag == Some(tag)),
             Key::Learned(key) => match self.model.lesson(key, wish.now) {
                 Some(id) => self.view.find(|seen| seen.id == id),

@@ -2,7 +2,6 @@
 
 use tokio::time::{Duration, Instant};
 
-use super::changes::own_weight;
 use super::model::Model;
 use super::peer::Peer;
 use super::rules::{self, Choice, Standing};
@@ -137,8 +136,9 @@ fn judge_entry(entry: &Entry, peer: &Peer, model: &Model, panics: bool, now: Ins
     let state = (entry.probe, entry.ejection.map(|ejection| ejection.until), entry.stalled);
     assert_eq!(state, (peer.verdict, peer.ejected_until, peer.stalled), "{port}");
     assert_eq!(entry.on_trial, peer.ejected_until.is_some_and(|until| until <= now), "{port}");
-    let ordered = (own_weight(&entry.ordered), entry.ordered.fleet, entry.assigned);
-    assert_eq!(ordered, (peer.own, peer.fleet.weight, peer.weight()), "{port}");
+    assert!(peer.is_ordered(&entry.ordered), "{port}: {:?}, not {:?}", entry.ordered, peer.own);
+    let weights = (entry.ordered.fleet, entry.assigned);
+    assert_eq!(weights, (peer.fleet.weight, peer.weight()), "{port}");
     assert_eq!(entry.suspect_until, peer.suspicion.map(|suspicion| suspicion.until), "{port}");
     assert_eq!(entry.is_critical(), peer.critical_since.is_some(), "{port}");
     let cut = if panics { Cut::Never } else { peer.cut(rules) };

@@ -95,6 +95,9 @@ impl World {
     }
 
     fn draw_key(&mut self) -> Key {
+        if let Some(key) = self.draw_pinned() {
+            return key;
+        }
         if self.rng.u8(..6) == 0 {
             return Key::None;
         }

@@ -9,6 +9,7 @@ use tokio::time::{Duration, Instant, advance};
 use super::discovery::Told;
 use super::journal::{Journal, Note};
 use super::model::Model;
+use super::owners::Leases;
 use super::past::Shown;
 use super::setup::{self, millis};
 use super::traffic::{Job, Mood};
@@ -38,6 +39,7 @@ pub(super) struct World {
     /// Whether sources say who is critical and in maintenance.
     pub(super) reports: bool,
     pub(super) fleet: FleetOrders,
+    pub(super) leases: Leases,
     /// What is in the history so far, and what that has shown.
     pub(super) noted: u64,
     pub(super) shown: Vec<Shown>,
@@ -71,6 +73,7 @@ impl World {
             listed,
             reports: rng.bool(),
             fleet: FleetOrders::new(),
+            leases: Leases::default(),
             noted: 0,
             rng,
         };
@@ -95,13 +98,14 @@ impl World {
         };
         self.pass(pause).await;
         match self.rng.u8(..100) {
-            0..=70 => self.burst(),
-            71..=75 => self.change_mood(),
-            76..=88 => self.probe(),
-            89..=93 => self.discover(),
-            94..=96 => self.order(),
-            97 => self.order_fleet(),
-            _ => {}
+            0..=68 => self.burst(),
+            69..=73 => self.change_mood(),
+            74..=86 => self.probe(),
+            87..=91 => self.discover(),
+            92..=95 => self.order(),
+            96 => self.order_fleet(),
+            97 | 98 => self.change_pin(),
+            _ => self.change_lease(),
         }
         self.cut();
         self.turn();
@@ -143,6 +147,7 @@ impl World {
             self.view.built = Some(signature);
             self.tell(Event::Built(keyed));
         }
+        self.end_leases();
         self.model.follow_sources(now);
         self.task.tick(now);
         self.judge_tick();
