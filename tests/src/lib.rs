@@ -9,6 +9,7 @@ pub mod backend;
 pub mod bind;
 pub mod client;
 pub mod consul;
+pub mod control;
 pub mod fake_consul;
 pub mod haproxy;
 pub mod knot;

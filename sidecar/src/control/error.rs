@@ -8,10 +8,12 @@ use tonic_types::{ErrorDetails, StatusExt};
 use crate::cluster::OrderError;
 
 /// What a caller has said is repeated up to here: answers have a bound, whatever was asked.
-const REPEATED: usize = 100;
+const NAME: usize = 100;
+const EXPLANATION: usize = 300;
 
 /// A field of the request has a value that is not accepted; `why` has both.
 pub(super) fn invalid(field: &str, why: String) -> Status {
+    let why = shorten(&why, EXPLANATION);
     let message = format!("{field}: {why}");
     let details = ErrorDetails::with_bad_request_violation(field, why);
     Status::with_error_details(Code::InvalidArgument, message, details)
@@ -19,7 +21,7 @@ pub(super) fn invalid(field: &str, why: String) -> Status {
 
 /// There is none of this kind, `cluster`, `backend` or `lease`, that is called so.
 pub(super) fn not_found(kind: &str, name: &str) -> Status {
-    let name = shorten(name);
+    let name = shorten(name, NAME);
     let message = format!("no {kind} is called {name:?}");
     let details = ErrorDetails::with_resource_info(kind, name, "", message.clone());
     Status::with_error_details(Code::NotFound, message, details)
@@ -63,9 +65,9 @@ pub(super) fn unauthenticated(why: impl Into<String>) -> Status {
     Status::unauthenticated(why)
 }
 
-/// The beginning of what a caller has said.
-pub(super) fn shorten(text: &str) -> String {
-    match text.char_indices().nth(REPEATED) {
+/// So many characters at most.
+pub(super) fn shorten(text: &str, length: usize) -> String {
+    match text.char_indices().nth(length) {
         Some((end, _)) => format!("{}…", &text[..end]),
         None => text.into(),
     }
@@ -97,7 +99,9 @@ mod tests {
 
     #[test]
     fn an_answer_does_not_grow_with_the_question() {
-        let status = not_found("cluster", &"ä".repeat(1 << 20));
-        assert!(status.message().len() + status.details().len() < 1024);
+        let absurd = "ä".repeat(1 << 20);
+        for status in [not_found("cluster", &absurd), invalid("owner", format!("got {absurd}"))] {
+            assert!(status.message().len() + status.details().len() < 2048);
+        }
     }
 }

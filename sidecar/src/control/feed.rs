@@ -17,10 +17,10 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::clusters;
-use crate::cluster::{Clock, Cluster, Snapshot};
+use crate::cluster::{Clock, Cluster};
 
 /// Backends that are gone are remembered so many at a time. A watcher that lacks more begins anew.
-const GONE: usize = 4_096;
+const GONE: usize = if cfg!(test) { 8 } else { 4_096 };
 /// Bytes of a message: it fits into the buffer that each stream has anyway.
 const MESSAGE: usize = 7 << 10;
 /// After a look at a cluster, the next one comes after so many times what it took: then no cluster,
@@ -116,9 +116,10 @@ impl Feed {
 
     fn look(&self, clock: &Clock) {
         let snapshot = self.cluster.snapshot();
-        self.changes().take_in(&snapshot, |place| {
-            clusters::unmeasured(&self.cluster, &snapshot, place, clock)
-        });
+        let places = 0..snapshot.entries.len();
+        let shown = |place| clusters::unmeasured(&self.cluster, &snapshot, place, clock);
+        let panic = snapshot.candidates.panic;
+        self.changes().take_in(snapshot.version, panic, places.map(shown));
         self.seen.send_replace(Some(snapshot.version));
     }
 
@@ -131,16 +132,7 @@ impl Feed {
     /// What whoever was told all up to this version has to be told; `None`: it knows nothing.
     pub(super) fn cursor(&self, version: Option<u64>) -> Cursor {
         let changes = self.changes();
-        match version {
-            Some(known) if changes.knows_since(known) => Cursor {
-                point: (known, u64::MAX),
-                whole: known,
-                full: false,
-                ask: true,
-                panic: changes.panic,
-            },
-            _ => changes.beginning(),
-        }
+        version.map_or_else(|| changes.beginning(), |version| changes.after(version))
     }
 
     /// The next message; nothing if there is nothing new.
@@ -154,12 +146,10 @@ impl Feed {
 }
 
 impl Changes {
-    fn take_in(&mut self, snapshot: &Snapshot, shown: impl Fn(usize) -> v1::Backend) {
-        self.version = snapshot.version;
-        self.panic = snapshot.candidates.panic;
+    fn take_in(&mut self, version: u64, panic: bool, set: impl Iterator<Item = v1::Backend>) {
+        (self.version, self.panic) = (version, panic);
         let mut there = HashSet::new();
-        for place in 0..snapshot.entries.len() {
-            let backend = shown(place);
+        for backend in set {
             there.insert(backend.name.clone());
             if !self.is(&backend) {
                 self.put(Change::Is(backend));
@@ -210,6 +200,19 @@ impl Changes {
 
     fn beginning(&self) -> Cursor {
         Cursor { point: (0, 0), whole: self.version, full: true, ask: true, panic: self.panic }
+    }
+
+    /// Of whoever has had the set of this version, if that is still of use.
+    fn after(&self, version: u64) -> Cursor {
+        match self.knows_since(version) {
+            true => Cursor {
+                point: (version, u64::MAX),
+                whole: version,
+                full: false,
+                ..self.beginning()
+            },
+            false => self.beginning(),
+        }
     }
 
     fn next(&self, cursor: &mut Cursor) -> Option<v1::WatchClusterResponse> {
@@ -264,5 +267,120 @@ impl Change {
             Self::Is(backend) => backend.encoded_len(),
             Self::Gone(name) => name.len(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A watcher that does what the protocol says.
+    struct Watcher {
+        cursor: Cursor,
+        set: BTreeMap<String, v1::Backend>,
+        version: u64,
+    }
+
+    impl Watcher {
+        fn new(changes: &Changes) -> Self {
+            Self { cursor: changes.beginning(), set: BTreeMap::new(), version: 0 }
+        }
+
+        /// Takes one message; true if there was one, and the set is whole.
+        fn take(&mut self, changes: &Changes) -> Option<bool> {
+            let message = changes.next(&mut self.cursor)?;
+            assert!(message.encoded_len() < MESSAGE + 200 || message.changed.len() == 1);
+            if message.full {
+                self.set.clear();
+            }
+            for name in message.removed {
+                self.set.remove(&name);
+            }
+            for backend in message.changed {
+                self.set.insert(backend.name.clone(), backend);
+            }
+            self.version = message.version;
+            Some(!message.more)
+        }
+    }
+
+    fn backend(name: u32, weight: u32) -> v1::Backend {
+        let (name, reason) = (format!("10.0.0.{name}:80"), "x".repeat(300));
+        v1::Backend { name, reason, share: weight, ..Default::default() }
+    }
+
+    /// Whatever happens in whatever order: a set that is said to be whole is the one that there is.
+    #[test]
+    fn every_whole_set_is_the_truth_however_slow_the_watcher() {
+        for seed in 0..300 {
+            let mut rng = fastrand::Rng::with_seed(seed);
+            let (mut changes, mut world, mut version) = (Changes::default(), BTreeMap::new(), 0);
+            changes.take_in(version, false, std::iter::empty());
+            let mut watchers: Vec<_> = (0..4).map(|_| Watcher::new(&changes)).collect();
+            for _ in 0..200 {
+                for _ in 0..rng.u32(0..20) {
+                    let name = rng.u32(0..100);
+                    match rng.u32(0..3) {
+                        0 => drop(world.remove(&name)),
+                        _ => drop(world.insert(name, backend(name, rng.u32(1..4)))),
+                    }
+                }
+                version += 1;
+                changes.take_in(version, rng.bool(), world.values().cloned());
+                let truth = || world.values().map(|b| (b.name.clone(), b.clone())).collect();
+                for watcher in &mut watchers {
+                    let mut whole = false;
+                    for _ in 0..rng.u32(0..8) {
+                        match watcher.take(&changes) {
+                            Some(is) => whole = is,
+                            None => break,
+                        }
+                    }
+                    if whole {
+                        assert_eq!(watcher.version, version);
+                        assert_eq!(watcher.set, truth(), "seed {seed}, version {version}");
+                        if rng.u32(0..10) == 0 {
+                            watcher.cursor = changes.after(watcher.version);
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_known_is_not_told_again() {
+        let mut changes = Changes::default();
+        changes.take_in(1, false, (0..3).map(|name| backend(name, 1)));
+        let mut watcher = Watcher::new(&changes);
+        assert_eq!((watcher.take(&changes), watcher.set.len()), (Some(true), 3));
+        assert_eq!(watcher.take(&changes), None);
+        changes.take_in(2, false, (0..3).map(|name| backend(name, 1)));
+        assert_eq!(watcher.take(&changes), None, "another version of the same");
+        changes.take_in(3, true, (0..3).map(|name| backend(name, 1)));
+        assert_eq!(watcher.take(&changes), Some(true), "panic is news");
+
+        let mut cursor = changes.after(1);
+        let message = changes.next(&mut cursor).unwrap();
+        assert!(!message.full && message.changed.is_empty(), "{message:?}");
+        assert_eq!((message.version, message.panic), (3, true));
+        changes.take_in(4, true, (1..3).map(|name| backend(name, name)));
+        let message = changes.next(&mut cursor).unwrap();
+        assert_eq!(message.removed, ["10.0.0.0:80"]);
+        assert_eq!(message.changed, [backend(2, 2)]);
+    }
+
+    #[test]
+    fn who_has_missed_more_removals_than_are_remembered_begins_anew() {
+        let mut changes = Changes::default();
+        changes.take_in(1, false, (0..100).map(|name| backend(name, 1)));
+        assert!(!changes.next(&mut changes.after(1)).unwrap().full);
+        changes.take_in(2, false, (0..100 - GONE as u32).map(|name| backend(name, 1)));
+        let message = changes.next(&mut changes.after(1)).unwrap();
+        assert_eq!((message.full, message.removed.len()), (false, GONE));
+        changes.take_in(3, false, std::iter::empty());
+        assert!(changes.next(&mut changes.after(1)).unwrap().full);
+        assert_eq!(changes.last.len(), GONE);
+        assert_eq!(changes.points.len(), GONE);
     }
 }

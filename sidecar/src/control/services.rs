@@ -28,6 +28,8 @@ use crate::config;
 const MESSAGE: usize = 4 << 20;
 /// What orchestrators ask, who have no token.
 const PUBLIC: &str = "/grpc.health.v1.Health/Check";
+/// Of the name of a method so much is logged.
+const METHOD: usize = 100;
 /// Refused callers are written down no faster than this.
 const REFUSALS: Duration = Duration::from_secs(1);
 
@@ -74,7 +76,7 @@ impl Services {
         peer: &Peer,
         open: G,
     ) -> Response<Body> {
-        let method = error::shorten(request.uri().path());
+        let method = error::shorten(request.uri().path(), METHOD);
         let answer = match self.serve(request, peer, open).await {
             Ok(answer) => answer,
             Err(status) => status.into_http(),
