@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 
+use futures_util::{StreamExt, TryStreamExt, stream};
 use outrigger_sdk::{Reason, proxy_header};
 use outrigger_tests::backend::config;
 use outrigger_tests::client::Client;
@@ -75,6 +76,28 @@ async fn ten_thousand_keys_stay_at_their_backends_until_the_app_is_killed() {
     for backend in &all {
         assert!((tally.share(backend.address) - 25.0).abs() < 2.0, "{:?}", tally.by_backend);
     }
+}
+
+/// So many that the sidecar has to have them come slower are all there again after its restart, and the
+/// app's own orders come between.
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn thousands_of_pins_outlive_the_sidecar() {
+    let [a, b] = backends().await;
+    let mut world = World::start(&[a.address, b.address], "").await;
+    let lease = world.client.lease("app").await.unwrap();
+    let pin =
+        async |key: usize| lease.set_affinity("api", &format!("key-{key}"), Some(&b.name())).await;
+    stream::iter(0..KEYS).map(pin).buffer_unordered(32).try_collect::<Vec<_>>().await.unwrap();
+    world.restart().await;
+    let one_more = eventually("there is a turn for another", secs(5), async || {
+        lease.set_affinity("api", "another", Some(&a.name())).await.ok()
+    });
+    assert_eq!(one_more.await, a.name());
+    eventually("all are pinned again", secs(20), async || {
+        let cluster = world.client.cluster("api").await.unwrap();
+        (cluster.pins as usize == KEYS + 1).then_some(())
+    })
+    .await;
 }
 
 /// Connections say their key in the header that the SDK makes.

@@ -19,8 +19,10 @@ use crate::error::Error;
 
 use super::line::{Ending, Line};
 
-/// Orders that are given again at a time.
+/// Orders that are given again at a time, and before the app's own have their turn: the sidecar takes a
+/// few thousand a second.
 const AT_A_TIME: usize = 64;
+const IN_A_TURN: usize = 256;
 
 /// There is one order of a kind for a backend, or a key: a factor takes the place of a weight.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -117,35 +119,45 @@ impl Held {
     async fn open_again(&self, ending: &Ending) -> Line {
         let mut backoff = Backoff::default();
         loop {
+            // Also before the first time: a sidecar may end every lease as soon as it begins.
+            sleep(backoff.pause()).await;
             match Line::open(&self.client, &self.owner, ending.clone()).await {
                 Ok(line) => return line,
                 // Why orders fail meanwhile.
                 Err(error) => *self.id.write().await = Err(error),
             }
-            sleep(backoff.pause()).await;
         }
     }
 
-    /// Gives all orders again, and those that failed until none is left, or the lease has ended.
+    /// Gives all orders again, and those that fail until none is left, or the lease has ended.
     async fn restore(&self, line: &mut Line) {
+        let lease = line.id.clone();
         let mut backoff = Backoff::default();
-        let mut missing = self.give_again(&line.id, self.slots()).await;
-        while !missing.is_empty() {
+        let (mut due, mut failed) = (self.slots(), Vec::new());
+        loop {
+            let later = due.split_off(due.len().min(IN_A_TURN));
             tokio::select! {
+                missing = self.give_again(&lease, due) => failed.extend(missing),
                 () = line.ended() => return,
-                () = sleep(backoff.pause()) => {}
             }
-            missing = self.give_again(&line.id, missing).await;
+            due = later;
+            if due.is_empty() && failed.is_empty() {
+                return;
+            }
+            if due.is_empty() {
+                tokio::select! {
+                    () = sleep(backoff.pause()) => due = std::mem::take(&mut failed),
+                    () = line.ended() => return,
+                }
+            }
         }
     }
 
     /// Those that could not be given.
     async fn give_again(&self, lease: &str, slots: Vec<Slot>) -> Vec<Slot> {
         let mut id = self.id.write().await;
-        let given = stream::iter(slots)
-            .map(|slot| self.give_one_again(lease, slot))
-            .buffer_unordered(AT_A_TIME);
-        let missing = given.filter_map(ready).collect().await;
+        let given = stream::iter(slots).map(|slot| self.give_one_again(lease, slot));
+        let missing = given.buffer_unordered(AT_A_TIME).filter_map(ready).collect().await;
         *id = Ok(lease.to_owned());
         missing
     }

@@ -1,5 +1,8 @@
 //! Leases, over the lives of sidecars.
 
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
 use outrigger_proto::v1::{set_affinity_request, set_weight_request};
 use outrigger_sdk::{Error, Lease};
 use tonic::Status;
@@ -95,6 +98,19 @@ async fn what_cannot_be_ordered_again_yet_is_tried_again() {
     sidecar.script.unknown.lock().unwrap().clear();
     let before = asked("a");
     eventually("it is ordered", async || (asked("a") > before).then_some(())).await;
+}
+
+/// A sidecar that ends every lease at once, as one that stops may, is not asked all the time.
+#[tokio::test]
+async fn a_lease_that_ends_at_once_is_opened_again_slowly() {
+    let sidecar = Sidecar::start();
+    sidecar.script.ends_leases.store(true, Ordering::Relaxed);
+    let started = Instant::now();
+    let _lease = sidecar.client().lease("shop").await.unwrap();
+    let opened = || sidecar.script.count(|asked| matches!(asked, Asked::Lease { .. }));
+    eventually("it is opened some times", async || (opened() >= 10).then_some(())).await;
+    // Each pause is at least half of 50 ms.
+    assert!(started.elapsed() >= Duration::from_millis(9 * 25), "{:?}", started.elapsed());
 }
 
 /// An id that the sidecar does not know means that it is another sidecar: that passes.
