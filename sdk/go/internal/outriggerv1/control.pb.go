@@ -11,6 +11,8 @@
 //   INVALID_ARGUMENT     BadRequest: the field, the value, and what is accepted
 //   NOT_FOUND            ResourceInfo: `cluster`, `backend` or `lease`, and the name that was asked for
 //   RESOURCE_EXHAUSTED   QuotaFailure: which table, how many it holds; or RetryInfo: changes come too fast
+//   FAILED_PRECONDITION  a key is to be pinned wherever it lives, and no backend may be used
+//   UNAVAILABLE          the sidecar is stopping
 //   UNAUTHENTICATED, PERMISSION_DENIED: who calls is not known, or may not do this
 // A call that fails has changed nothing.
 
@@ -990,8 +992,8 @@ type SetWeightRequest struct {
 	//	*SetWeightRequest_Ttl
 	//	*SetWeightRequest_LeaseId
 	Lifetime isSetWeightRequest_Lifetime `protobuf_oneof:"lifetime"`
-	// As in `OpenLeaseRequest`; with a `lease_id` that of the lease counts. Empty: `sdk`. An owner has one order of a
-	// kind for a backend: another replaces it.
+	// As in `OpenLeaseRequest`; with a `lease_id` that of the lease counts. Empty: `sdk`. An owner has one order of
+	// weight for a backend: another replaces it, be it a weight or a factor.
 	Owner         string `protobuf:"bytes,7,opt,name=owner,proto3" json:"owner,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -2190,7 +2192,7 @@ type ListEventsRequest struct {
 	Cluster string `protobuf:"bytes,1,opt,name=cluster,proto3" json:"cluster,omitempty"`
 	// Only events after the one with this id.
 	After uint64 `protobuf:"varint,2,opt,name=after,proto3" json:"after,omitempty"`
-	// How long to wait for one if there is none: up to 60 s.
+	// How long to wait for one if there is none; more than 60 s is taken for 60 s.
 	Wait          *durationpb.Duration `protobuf:"bytes,3,opt,name=wait,proto3" json:"wait,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache

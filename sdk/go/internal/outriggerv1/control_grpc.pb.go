@@ -11,6 +11,8 @@
 //   INVALID_ARGUMENT     BadRequest: the field, the value, and what is accepted
 //   NOT_FOUND            ResourceInfo: `cluster`, `backend` or `lease`, and the name that was asked for
 //   RESOURCE_EXHAUSTED   QuotaFailure: which table, how many it holds; or RetryInfo: changes come too fast
+//   FAILED_PRECONDITION  a key is to be pinned wherever it lives, and no backend may be used
+//   UNAVAILABLE          the sidecar is stopping
 //   UNAUTHENTICATED, PERMISSION_DENIED: who calls is not known, or may not do this
 // A call that fails has changed nothing.
 
@@ -60,7 +62,7 @@ type ControlServiceClient interface {
 	// The backends of a cluster, and then every change of them.
 	WatchCluster(ctx context.Context, in *WatchClusterRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[WatchClusterResponse], error)
 	// A lease: orders that name it end when this stream does, however it ends. Keep it open; nothing need be sent but
-	// the first message.
+	// the first message. Who closes it for sending ends it, and the stream ends once nothing is left of its orders.
 	OpenLease(ctx context.Context, opts ...grpc.CallOption) (grpc.BidiStreamingClient[OpenLeaseRequest, OpenLeaseResponse], error)
 	// Gives a backend another weight. The answer comes once new picks follow it.
 	SetWeight(ctx context.Context, in *SetWeightRequest, opts ...grpc.CallOption) (*SetWeightResponse, error)
@@ -77,7 +79,8 @@ type ControlServiceClient interface {
 	Drain(ctx context.Context, in *DrainRequest, opts ...grpc.CallOption) (*DrainResponse, error)
 	// Takes orders to drain back.
 	Resume(ctx context.Context, in *ResumeRequest, opts ...grpc.CallOption) (*ResumeResponse, error)
-	// Waits until a backend that drains has no work left.
+	// Waits until a backend that drains has no work left, and has had none for a second. One that does not drain is
+	// answered at once, as `resumed`.
 	WaitDrained(ctx context.Context, in *WaitDrainedRequest, opts ...grpc.CallOption) (*WaitDrainedResponse, error)
 	// What the app itself has seen of a backend: counts in outlier detection, in the average of latencies and in metrics
 	// like what the sidecar sees. For protocols that it cannot read, TCP and UDP above all.
@@ -257,7 +260,7 @@ type ControlServiceServer interface {
 	// The backends of a cluster, and then every change of them.
 	WatchCluster(*WatchClusterRequest, grpc.ServerStreamingServer[WatchClusterResponse]) error
 	// A lease: orders that name it end when this stream does, however it ends. Keep it open; nothing need be sent but
-	// the first message.
+	// the first message. Who closes it for sending ends it, and the stream ends once nothing is left of its orders.
 	OpenLease(grpc.BidiStreamingServer[OpenLeaseRequest, OpenLeaseResponse]) error
 	// Gives a backend another weight. The answer comes once new picks follow it.
 	SetWeight(context.Context, *SetWeightRequest) (*SetWeightResponse, error)
@@ -274,7 +277,8 @@ type ControlServiceServer interface {
 	Drain(context.Context, *DrainRequest) (*DrainResponse, error)
 	// Takes orders to drain back.
 	Resume(context.Context, *ResumeRequest) (*ResumeResponse, error)
-	// Waits until a backend that drains has no work left.
+	// Waits until a backend that drains has no work left, and has had none for a second. One that does not drain is
+	// answered at once, as `resumed`.
 	WaitDrained(context.Context, *WaitDrainedRequest) (*WaitDrainedResponse, error)
 	// What the app itself has seen of a backend: counts in outlier detection, in the average of latencies and in metrics
 	// like what the sidecar sees. For protocols that it cannot read, TCP and UDP above all.

@@ -14,6 +14,8 @@ Errors are gRPC statuses with details of google.rpc in `grpc-status-details-bin`
   INVALID_ARGUMENT     BadRequest: the field, the value, and what is accepted
   NOT_FOUND            ResourceInfo: `cluster`, `backend` or `lease`, and the name that was asked for
   RESOURCE_EXHAUSTED   QuotaFailure: which table, how many it holds; or RetryInfo: changes come too fast
+  FAILED_PRECONDITION  a key is to be pinned wherever it lives, and no backend may be used
+  UNAVAILABLE          the sidecar is stopping
   UNAUTHENTICATED, PERMISSION_DENIED: who calls is not known, or may not do this
 A call that fails has changed nothing.
 """
@@ -480,8 +482,8 @@ class SetWeightRequest(_message.Message):
     """Multiplies the weight that it would have: 0..=1000, in steps of 1/256. Those of several owners multiply."""
     lease_id: _builtins.str
     owner: _builtins.str
-    """As in `OpenLeaseRequest`; with a `lease_id` that of the lease counts. Empty: `sdk`. An owner has one order of a
-    kind for a backend: another replaces it.
+    """As in `OpenLeaseRequest`; with a `lease_id` that of the lease counts. Empty: `sdk`. An owner has one order of
+    weight for a backend: another replaces it, be it a weight or a factor.
     """
     @_builtins.property
     def ttl(self) -> _duration_pb2.Duration:
@@ -970,7 +972,7 @@ class ListEventsRequest(_message.Message):
     """Only events after the one with this id."""
     @_builtins.property
     def wait(self) -> _duration_pb2.Duration:
-        """How long to wait for one if there is none: up to 60 s."""
+        """How long to wait for one if there is none; more than 60 s is taken for 60 s."""
 
     def __init__(
         self,

@@ -125,7 +125,7 @@ class ControlServiceServicer:
 
     def OpenLease(self, request_iterator, context):
         """A lease: orders that name it end when this stream does, however it ends. Keep it open; nothing need be sent but
-        the first message.
+        the first message. Who closes it for sending ends it, and the stream ends once nothing is left of its orders.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -182,7 +182,8 @@ class ControlServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def WaitDrained(self, request, context):
-        """Waits until a backend that drains has no work left.
+        """Waits until a backend that drains has no work left, and has had none for a second. One that does not drain is
+        answered at once, as `resumed`.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -14,6 +14,8 @@ Errors are gRPC statuses with details of google.rpc in `grpc-status-details-bin`
   INVALID_ARGUMENT     BadRequest: the field, the value, and what is accepted
   NOT_FOUND            ResourceInfo: `cluster`, `backend` or `lease`, and the name that was asked for
   RESOURCE_EXHAUSTED   QuotaFailure: which table, how many it holds; or RetryInfo: changes come too fast
+  FAILED_PRECONDITION  a key is to be pinned wherever it lives, and no backend may be used
+  UNAVAILABLE          the sidecar is stopping
   UNAUTHENTICATED, PERMISSION_DENIED: who calls is not known, or may not do this
 A call that fails has changed nothing.
 """
@@ -52,7 +54,7 @@ class ControlServiceStub:
     """The backends of a cluster, and then every change of them."""
     OpenLease: _grpc.StreamStreamMultiCallable[_control_pb2.OpenLeaseRequest, _control_pb2.OpenLeaseResponse]
     """A lease: orders that name it end when this stream does, however it ends. Keep it open; nothing need be sent but
-    the first message.
+    the first message. Who closes it for sending ends it, and the stream ends once nothing is left of its orders.
     """
     SetWeight: _grpc.UnaryUnaryMultiCallable[_control_pb2.SetWeightRequest, _control_pb2.SetWeightResponse]
     """Gives a backend another weight. The answer comes once new picks follow it."""
@@ -71,7 +73,9 @@ class ControlServiceStub:
     Resume: _grpc.UnaryUnaryMultiCallable[_control_pb2.ResumeRequest, _control_pb2.ResumeResponse]
     """Takes orders to drain back."""
     WaitDrained: _grpc.UnaryUnaryMultiCallable[_control_pb2.WaitDrainedRequest, _control_pb2.WaitDrainedResponse]
-    """Waits until a backend that drains has no work left."""
+    """Waits until a backend that drains has no work left, and has had none for a second. One that does not drain is
+    answered at once, as `resumed`.
+    """
     ReportOutcome: _grpc.UnaryUnaryMultiCallable[_control_pb2.ReportOutcomeRequest, _control_pb2.ReportOutcomeResponse]
     """What the app itself has seen of a backend: counts in outlier detection, in the average of latencies and in metrics
     like what the sidecar sees. For protocols that it cannot read, TCP and UDP above all.
@@ -90,7 +94,7 @@ class ControlServiceAsyncStub(ControlServiceStub):
     """The backends of a cluster, and then every change of them."""
     OpenLease: _aio.StreamStreamMultiCallable[_control_pb2.OpenLeaseRequest, _control_pb2.OpenLeaseResponse]  # type: ignore[assignment]
     """A lease: orders that name it end when this stream does, however it ends. Keep it open; nothing need be sent but
-    the first message.
+    the first message. Who closes it for sending ends it, and the stream ends once nothing is left of its orders.
     """
     SetWeight: _aio.UnaryUnaryMultiCallable[_control_pb2.SetWeightRequest, _control_pb2.SetWeightResponse]  # type: ignore[assignment]
     """Gives a backend another weight. The answer comes once new picks follow it."""
@@ -109,7 +113,9 @@ class ControlServiceAsyncStub(ControlServiceStub):
     Resume: _aio.UnaryUnaryMultiCallable[_control_pb2.ResumeRequest, _control_pb2.ResumeResponse]  # type: ignore[assignment]
     """Takes orders to drain back."""
     WaitDrained: _aio.UnaryUnaryMultiCallable[_control_pb2.WaitDrainedRequest, _control_pb2.WaitDrainedResponse]  # type: ignore[assignment]
-    """Waits until a backend that drains has no work left."""
+    """Waits until a backend that drains has no work left, and has had none for a second. One that does not drain is
+    answered at once, as `resumed`.
+    """
     ReportOutcome: _aio.UnaryUnaryMultiCallable[_control_pb2.ReportOutcomeRequest, _control_pb2.ReportOutcomeResponse]  # type: ignore[assignment]
     """What the app itself has seen of a backend: counts in outlier detection, in the average of latencies and in metrics
     like what the sidecar sees. For protocols that it cannot read, TCP and UDP above all.
@@ -143,7 +149,7 @@ class ControlServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_control_pb2.OpenLeaseResponse], _abc.AsyncIterator[_control_pb2.OpenLeaseResponse]]:
         """A lease: orders that name it end when this stream does, however it ends. Keep it open; nothing need be sent but
-        the first message.
+        the first message. Who closes it for sending ends it, and the stream ends once nothing is left of its orders.
         """
 
     @_abc_1.abstractmethod
@@ -210,7 +216,9 @@ class ControlServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _control_pb2.WaitDrainedRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_control_pb2.WaitDrainedResponse, _abc.Awaitable[_control_pb2.WaitDrainedResponse]]:
-        """Waits until a backend that drains has no work left."""
+        """Waits until a backend that drains has no work left, and has had none for a second. One that does not drain is
+        answered at once, as `resumed`.
+        """
 
     @_abc_1.abstractmethod
     def ReportOutcome(

@@ -394,8 +394,8 @@ export interface SetWeightRequest {
     | { $case: "leaseId"; value: string }
     | undefined;
   /**
-   * As in `OpenLeaseRequest`; with a `lease_id` that of the lease counts. Empty: `sdk`. An owner has one order of a
-   * kind for a backend: another replaces it.
+   * As in `OpenLeaseRequest`; with a `lease_id` that of the lease counts. Empty: `sdk`. An owner has one order of
+   * weight for a backend: another replaces it, be it a weight or a factor.
    */
   owner: string;
 }
@@ -528,7 +528,7 @@ export interface ListEventsRequest {
   cluster: string;
   /** Only events after the one with this id. */
   after: number;
-  /** How long to wait for one if there is none: up to 60 s. */
+  /** How long to wait for one if there is none; more than 60 s is taken for 60 s. */
   wait: Duration | undefined;
 }
 
@@ -3509,7 +3509,7 @@ export const ControlServiceService = {
   },
   /**
    * A lease: orders that name it end when this stream does, however it ends. Keep it open; nothing need be sent but
-   * the first message.
+   * the first message. Who closes it for sending ends it, and the stream ends once nothing is left of its orders.
    */
   openLease: {
     path: "/outrigger.v1.ControlService/OpenLease" as const,
@@ -3594,7 +3594,10 @@ export const ControlServiceService = {
     responseSerialize: (value: ResumeResponse): Buffer => Buffer.from(ResumeResponse.encode(value).finish()),
     responseDeserialize: (value: Buffer): ResumeResponse => ResumeResponse.decode(value),
   },
-  /** Waits until a backend that drains has no work left. */
+  /**
+   * Waits until a backend that drains has no work left, and has had none for a second. One that does not drain is
+   * answered at once, as `resumed`.
+   */
   waitDrained: {
     path: "/outrigger.v1.ControlService/WaitDrained" as const,
     requestStream: false as const,
@@ -3647,7 +3650,7 @@ export interface ControlServiceServer extends UntypedServiceImplementation {
   watchCluster: handleServerStreamingCall<WatchClusterRequest, WatchClusterResponse>;
   /**
    * A lease: orders that name it end when this stream does, however it ends. Keep it open; nothing need be sent but
-   * the first message.
+   * the first message. Who closes it for sending ends it, and the stream ends once nothing is left of its orders.
    */
   openLease: handleBidiStreamingCall<OpenLeaseRequest, OpenLeaseResponse>;
   /** Gives a backend another weight. The answer comes once new picks follow it. */
@@ -3667,7 +3670,10 @@ export interface ControlServiceServer extends UntypedServiceImplementation {
   drain: handleUnaryCall<DrainRequest, DrainResponse>;
   /** Takes orders to drain back. */
   resume: handleUnaryCall<ResumeRequest, ResumeResponse>;
-  /** Waits until a backend that drains has no work left. */
+  /**
+   * Waits until a backend that drains has no work left, and has had none for a second. One that does not drain is
+   * answered at once, as `resumed`.
+   */
   waitDrained: handleUnaryCall<WaitDrainedRequest, WaitDrainedResponse>;
   /**
    * What the app itself has seen of a backend: counts in outlier detection, in the average of latencies and in metrics
@@ -3709,7 +3715,7 @@ export interface ControlServiceClient extends Client {
   ): ClientReadableStream<WatchClusterResponse>;
   /**
    * A lease: orders that name it end when this stream does, however it ends. Keep it open; nothing need be sent but
-   * the first message.
+   * the first message. Who closes it for sending ends it, and the stream ends once nothing is left of its orders.
    */
   openLease(): ClientDuplexStream<OpenLeaseRequest, OpenLeaseResponse>;
   openLease(options: Partial<CallOptions>): ClientDuplexStream<OpenLeaseRequest, OpenLeaseResponse>;
@@ -3832,7 +3838,10 @@ export interface ControlServiceClient extends Client {
     options: Partial<CallOptions>,
     callback: (error: ServiceError | null, response: ResumeResponse) => void,
   ): ClientUnaryCall;
-  /** Waits until a backend that drains has no work left. */
+  /**
+   * Waits until a backend that drains has no work left, and has had none for a second. One that does not drain is
+   * answered at once, as `resumed`.
+   */
   waitDrained(
     request: WaitDrainedRequest,
     callback: (error: ServiceError | null, response: WaitDrainedResponse) => void,
