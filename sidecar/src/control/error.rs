@@ -13,7 +13,7 @@ const EXPLANATION: usize = 300;
 
 /// A field of the request has a value that is not accepted; `why` has both.
 pub(super) fn invalid(field: &str, why: String) -> Status {
-    let why = shorten(&why, EXPLANATION);
+    let why = shorten(why, EXPLANATION);
     let message = format!("{field}: {why}");
     let details = ErrorDetails::with_bad_request_violation(field, why);
     Status::with_error_details(Code::InvalidArgument, message, details)
@@ -21,7 +21,7 @@ pub(super) fn invalid(field: &str, why: String) -> Status {
 
 /// There is none of this kind, `cluster`, `backend` or `lease`, that is called so.
 pub(super) fn not_found(kind: &str, name: &str) -> Status {
-    let name = shorten(name, NAME);
+    let name = shorten(name.into(), NAME);
     let message = format!("no {kind} is called {name:?}");
     let details = ErrorDetails::with_resource_info(kind, name, "", message.clone());
     Status::with_error_details(Code::NotFound, message, details)
@@ -66,11 +66,12 @@ pub(super) fn unauthenticated(why: impl Into<String>) -> Status {
 }
 
 /// So many characters at most.
-pub(super) fn shorten(text: &str, length: usize) -> String {
-    match text.char_indices().nth(length) {
-        Some((end, _)) => format!("{}…", &text[..end]),
-        None => text.into(),
+pub(super) fn shorten(mut text: String, length: usize) -> String {
+    if let Some((end, _)) = text.char_indices().nth(length) {
+        text.truncate(end);
+        text.push('…');
     }
+    text
 }
 
 #[cfg(test)]

@@ -76,7 +76,7 @@ impl Services {
         peer: &Peer,
         open: G,
     ) -> Response<Body> {
-        let method = error::shorten(request.uri().path(), METHOD);
+        let method = error::shorten(request.uri().path().into(), METHOD);
         let answer = match self.serve(request, peer, open).await {
             Ok(answer) => answer,
             Err(status) => status.into_http(),

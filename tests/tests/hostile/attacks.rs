@@ -211,7 +211,7 @@ async fn slow_readers() {
     let endless: Vec<_> = held.iter().filter(|held| **held > secs(10)).collect();
     assert!(endless.len() == 50, "{endless:?}");
     let bounds = secs(30)..=secs(32);
-    assert!(endless.iter().all(|held| bounds.contains(held)), "{endless:?}");
+    assert!(endless.iter().all(|held| bounds.contains(*held)), "{endless:?}");
     // One full buffer each, and what two connections take.
     assert!(memory <= 50 * (64 + 2 * 20) * KIB, "{} KiB", memory / KIB);
 }
