@@ -95,8 +95,11 @@ impl World {
         let id = self.cluster.pins.backend(&[key])?;
         assert_eq!(self.model.pins.by_key.get(&key).map(|pin| pin.id), Some(id));
         let leads = self.view.find(|seen| seen.id == id).filter(|seen| seen.stays);
-        let found = self.cluster.whereabouts(&self.cluster.snapshot(), &[key], Instant::now());
-        assert_eq!(found.reason == Reason::Pin, leads.is_some(), "where {key} leads: {leads:?}");
+        let snapshot = self.cluster.snapshot();
+        let found = self.cluster.whereabouts(&snapshot, &[key], Instant::now());
+        let place = found.place.filter(|_| found.reason == Reason::Pin);
+        let told = place.map(|place| snapshot.entries[place].backend.id);
+        assert_eq!(told, leads.map(|seen| seen.id), "where {key} leads");
         Some(Key::Pinned(id))
     }
 
@@ -111,13 +114,17 @@ impl World {
             self.model.pins.remove(key);
             self.journal.note(Note::PinExpired(key));
         }
-        assert_eq!(self.cluster.pins.len(), self.model.pins.by_key.len(), "pins");
-        for (key, pin) in &self.model.pins.by_key {
+        let by_key = &self.model.pins.by_key;
+        assert_eq!(self.cluster.pins.len(), by_key.len(), "pins");
+        let late = |pin: &Pin| pin.until.is_some_and(|until| until + SWEEP < now);
+        assert!(!by_key.values().any(late), "late: {by_key:?}");
+        // A look changes none of those that stay.
+        for (key, pin) in by_key.iter().filter(|_| !looked) {
             let found = self.cluster.pins.get(&[*key]).expect("a pin that holds");
             assert!(pin.owner.is(&found.owner), "the pin of {key} is of {:?}", found.owner);
             assert_eq!((found.backend, found.until), (pin.id, pin.until), "the pin of {key}");
-            let late = pin.until.is_some_and(|until| until + SWEEP < now);
-            assert!(!late, "the pin of {key} is late");
+            let same = by_key.values().filter(|other| other.id == pin.id).count();
+            assert_eq!(self.cluster.pins.count(pin.id) as usize, same, "pins to {}", pin.id);
         }
     }
 
