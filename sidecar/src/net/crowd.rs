@@ -12,8 +12,13 @@ use rustix::event::Timespec;
 use rustix::event::epoll::{self, CreateFlags, Event, EventData, EventFlags};
 use tokio::io::unix::AsyncFd;
 
+use super::readable::readable;
+
 /// Sockets that are named at a time.
 const AT_A_TIME: usize = 64;
+/// A socket is named once for what is new, not for as long as it can be read: to be told that there is
+/// nobody left would take another question.
+const NEWS: EventFlags = EventFlags::IN.union(EventFlags::ET);
 
 /// Sockets by a number of their owner's. One that is closed has left.
 #[derive(Debug)]
@@ -27,31 +32,34 @@ pub struct Ready(Vec<Event>);
 impl Crowd {
     /// To be called on the runtime that it is used on.
     pub fn new() -> io::Result<Self> {
-        let epoll = epoll::create(CreateFlags::CLOEXEC)?;
-        #[expect(
-            deprecated,
-            reason = "for types that may lie about their descriptor; this owns it"
-        )]
-        let epoll = AsyncFd::new(epoll)?;
-        Ok(Self { epoll })
+        Ok(Self { epoll: readable(epoll::create(CreateFlags::CLOEXEC)?)? })
     }
 
     pub fn add(&self, socket: impl AsFd, number: usize) -> io::Result<()> {
-        Ok(epoll::add(&self.epoll, socket, EventData::new_u64(number as u64), EventFlags::IN)?)
+        Ok(epoll::add(&self.epoll, socket, EventData::new_u64(number as u64), NEWS)?)
     }
 
-    /// Waits until some can be read. They are named again for as long as they can, so that whoever has
-    /// much to say does not keep the others waiting.
+    /// Has one that was not read to its end named again, after the others: so whoever has much to say
+    /// does not keep them waiting.
+    pub fn again(&self, socket: impl AsFd, number: usize) -> io::Result<()> {
+        Ok(epoll::modify(&self.epoll, socket, EventData::new_u64(number as u64), NEWS)?)
+    }
+
+    /// Waits until some can be read. Whoever is not read to its end then is to be named
+    /// [`again`](Self::again).
     pub async fn ready(&self, ready: &mut Ready) -> io::Result<()> {
         loop {
             let mut queue = self.epoll.readable().await?;
             ready.0.clear();
             let at_once = Timespec { tv_sec: 0, tv_nsec: 0 };
             match epoll::wait(&self.epoll, spare_capacity(&mut ready.0), Some(&at_once)) {
-                Ok(0) => queue.clear_ready(),
-                Ok(_) => return Ok(()),
-                Err(rustix::io::Errno::INTR) => {}
+                // There was room for more, so there are no more: saves asking in vain.
+                Ok(count) if count < AT_A_TIME => queue.clear_ready(),
+                Ok(_) | Err(rustix::io::Errno::INTR) => {}
                 Err(error) => return Err(error.into()),
+            }
+            if !ready.0.is_empty() {
+                return Ok(());
             }
         }
     }
@@ -70,6 +78,11 @@ impl std::fmt::Debug for Ready {
 }
 
 impl Ready {
+    /// Whether there may be more of them.
+    pub fn is_full(&self) -> bool {
+        self.0.len() == AT_A_TIME
+    }
+
     pub fn numbers(&self) -> impl Iterator<Item = usize> {
         self.0.iter().filter_map(|event| usize::try_from(event.data.u64()).ok())
     }

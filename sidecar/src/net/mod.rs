@@ -8,6 +8,7 @@ pub mod dial;
 pub mod host;
 pub mod listen;
 pub mod proxy_protocol;
+mod readable;
 pub mod splice;
 pub mod tls;
 pub mod udp;

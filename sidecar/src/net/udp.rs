@@ -2,12 +2,14 @@
 
 use std::io::{self, IoSliceMut};
 use std::net::{IpAddr, SocketAddr, UdpSocket};
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 
 use nix::sys::socket::{setsockopt, sockopt as option};
 use quinn_udp::{RecvMeta, Transmit, UdpSockRef, UdpSocketState};
-use rustix::net::{AddressFamily, SocketFlags, SocketType, sockopt};
-use tokio::io::Interest;
+use rustix::net::{AddressFamily, SendFlags, SocketFlags, SocketType, sockopt};
+use tokio::io::unix::AsyncFd;
+
+use super::readable::readable;
 
 /// Room for datagrams that come while their reader does something else. The kernel gives what its own
 /// limit allows.
@@ -17,7 +19,7 @@ const BUFFER: usize = 4 << 20;
 const BATCH: usize = 16;
 /// More than any datagram has (65,507 bytes, or 65,527 over IPv6), so that none is ever cut off, and as
 /// much as the kernel joins of those that came together.
-const LARGEST: usize = 65_535;
+pub const LARGEST: usize = 65_535;
 
 /// A bound socket that is not yet part of any runtime.
 #[derive(Debug)]
@@ -62,7 +64,7 @@ fn reserve_descriptors(socket: &impl AsFd, count: usize) {
 /// A socket without connection to anybody: those who call it are served by one task.
 #[derive(Debug)]
 pub struct Server {
-    socket: tokio::net::UdpSocket,
+    socket: AsyncFd<OwnedFd>,
     state: UdpSocketState,
     /// Whether it is bound to all addresses: then an answer has to say which it comes from.
     wildcard: bool,
@@ -84,41 +86,38 @@ impl Server {
         let wildcard = socket.local_addr()?.ip().is_unspecified();
         let state = UdpSocketState::new((&socket).into())?;
         allow_fragments(&socket)?;
-        Ok(Self { socket: tokio::net::UdpSocket::from_std(socket)?, state, wildcard })
+        Ok(Self { socket: readable(socket)?, state, wildcard })
     }
 
     /// Waits for datagrams.
     pub async fn recv(&self, batch: &mut Batch) -> io::Result<()> {
-        let would_block = io::ErrorKind::WouldBlock;
         loop {
-            self.socket.readable().await?;
-            batch.count = 0;
-            let read = self.socket.try_io(Interest::READABLE, || {
-                batch.fill(&self.state, &self.socket)?;
+            let mut socket = self.socket.readable().await?;
+            match batch.fill(&self.state, socket.get_inner()) {
+                Err(error) if error.kind() != io::ErrorKind::WouldBlock => return Err(error),
                 // There was room for more, so there is no more: saves asking in vain.
-                if batch.is_full() { Ok(()) } else { Err(would_block.into()) }
-            });
-            match read {
-                Err(error) if error.kind() == would_block && batch.count == 0 => {}
-                Err(error) if error.kind() != would_block => return Err(error),
-                _ => return Ok(()),
+                _ if !batch.is_full() => socket.clear_ready(),
+                _ => {}
+            }
+            if batch.count > 0 {
+                return Ok(());
             }
         }
     }
 
-    /// Reads what is there from another socket, which is connected.
-    pub fn recv_from_other(&self, socket: &UdpSocket, batch: &mut Batch) -> io::Result<()> {
-        batch.fill(&self.state, socket)
-    }
-
     /// Sends one datagram, if there is room for it.
     pub fn send(&self, to: &Peer, payload: &[u8]) -> io::Result<()> {
+        let Some(called) = to.called.filter(|_| self.wildcard) else {
+            // Costs the kernel less than a message that may say more.
+            rustix::net::sendto(&self.socket, payload, SendFlags::empty(), &to.address)?;
+            return Ok(());
+        };
         let transmit = Transmit {
             destination: to.address,
             ecn: None,
             contents: payload,
             segment_size: None,
-            src_ip: to.called.filter(|_| self.wildcard),
+            src_ip: Some(called),
         };
         self.state.try_send((&self.socket).into(), &transmit)
     }
@@ -162,7 +161,7 @@ impl Default for Batch {
 }
 
 impl Batch {
-    fn fill(&mut self, state: &UdpSocketState, socket: &impl AsFd) -> io::Result<()> {
+    fn fill(&mut self, state: &UdpSocketState, socket: &OwnedFd) -> io::Result<()> {
         let mut room = self.bytes.chunks_exact_mut(LARGEST);
         let mut slices: [_; BATCH] =
             std::array::from_fn(|_| IoSliceMut::new(room.next().unwrap_or_default()));

@@ -1,6 +1,11 @@
 //! Datagrams arrive as they were sent: none is cut, joined, split or invented.
 
+use std::net::UdpSocket;
+
+use outrigger_tests::process::Process;
 use outrigger_tests::sidecar::Sidecar;
+use outrigger_tests::{eventually, secs};
+use rustix::process::Signal;
 
 use crate::world::{Client, Echo, PATIENCE, config, echoes, listening};
 
@@ -23,7 +28,7 @@ async fn every_length_goes_there_and_back() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
 async fn the_largest_and_the_empty_go_both_ways() {
-    let backend = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+    let backend = UdpSocket::bind("127.0.0.1:0").unwrap();
     backend.set_read_timeout(Some(PATIENCE)).unwrap();
     let sidecar = Sidecar::ready(&config(&[backend.local_addr().unwrap()], "", "")).await;
     let client = Client::of(&sidecar);
@@ -55,6 +60,50 @@ async fn what_comes_together_stays_apart() {
     }
 }
 
+/// In more sessions than are looked at together, and in each either one answer or more of them than it
+/// passes on at a time.
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn answers_that_have_piled_up_arrive_to_the_last() {
+    const CLIENTS: u8 = 100;
+    let backend = UdpSocket::bind("127.0.0.1:0").unwrap();
+    backend.set_read_timeout(Some(PATIENCE)).unwrap();
+    let sidecar = Sidecar::ready(&config(&[backend.local_addr().unwrap()], "", "")).await;
+    let clients: Vec<_> = (0..CLIENTS).map(|_| Client::of(&sidecar)).collect();
+    let session = |client: &Client| {
+        client.send(b"x");
+        backend.recv_from(&mut [0]).unwrap().1
+    };
+    let sessions: Vec<_> = clients.iter().map(session).collect();
+
+    for answers in [1, 40] {
+        sidecar.process.signal(Signal::STOP);
+        let stopped = || async { is_stopped(&sidecar.process).then_some(()) };
+        eventually("it has stopped", secs(5), stopped).await;
+        for (session, number) in sessions.iter().zip(0..) {
+            for answer in 0..answers {
+                backend.send_to(&[number, answer], session).unwrap();
+            }
+        }
+        sidecar.process.signal(Signal::CONT);
+        for (client, number) in clients.iter().zip(0..) {
+            for answer in 0..answers {
+                let mut said = [0; 2];
+                client.0.recv(&mut said).unwrap_or_else(|e| panic!("{number}, {answer}: {e}"));
+                assert_eq!(said, [number, answer]);
+            }
+        }
+    }
+}
+
+/// Whether all its threads are.
+fn is_stopped(process: &Process) -> bool {
+    let tasks = std::fs::read_dir(format!("/proc/{}/task", process.pid())).unwrap();
+    // A thread may have ended since.
+    let stats =
+        tasks.filter_map(|task| std::fs::read_to_string(task.unwrap().path().join("stat")).ok());
+    stats.into_iter().all(|stat| stat.rsplit(") ").next().is_some_and(|at| at.starts_with('T')))
+}
+
 /// Bound to all addresses, a listener answers from the one that was called; a connected client
 /// would not hear it otherwise.
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
@@ -68,7 +117,7 @@ async fn an_answer_comes_from_the_address_that_was_asked() {
         for address in all {
             let server: std::net::IpAddr = address.parse().unwrap();
             let any = if server.is_ipv4() { "127.0.0.1:0" } else { "[::1]:0" };
-            let client = Client(std::net::UdpSocket::bind(any).unwrap());
+            let client = Client(UdpSocket::bind(any).unwrap());
             client.0.connect((server, sidecar.web().port())).unwrap();
             assert_eq!(client.try_ask(PATIENCE), Some(backend.address.port()), "{at}, {address}");
         }
@@ -80,7 +129,7 @@ async fn an_answer_comes_from_the_address_that_was_asked() {
 async fn the_largest_over_ipv6_goes_in_parts() {
     let backend = Echo::on("[::1]:0".parse().unwrap(), 1);
     let sidecar = Sidecar::ready(&listening("[::1]:0", &[backend.address], "", "")).await;
-    let client = Client(std::net::UdpSocket::bind("[::1]:0").unwrap());
+    let client = Client(UdpSocket::bind("[::1]:0").unwrap());
     client.0.connect(sidecar.web()).unwrap();
     client.0.set_read_timeout(Some(PATIENCE)).unwrap();
     client.send(&vec![6; 65_525]);

@@ -26,8 +26,7 @@ pub(in crate::proxy) fn serve(
 }
 
 async fn run(server: Server, mut sessions: Sessions) {
-    let (mut requests, mut replies, mut ready) =
-        (Batch::default(), Batch::default(), Ready::default());
+    let (mut requests, mut ready) = (Batch::default(), Ready::default());
     let mut ticks = tokio::time::interval(TICK);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
@@ -42,9 +41,9 @@ async fn run(server: Server, mut sessions: Sessions) {
             waited = sessions.crowd.ready(&mut ready) => waited.map(|()| {
                 let now = Instant::now();
                 ready.numbers().for_each(|number| {
-                    sessions.take_replies(number, &server, &mut replies, now);
+                    sessions.take_replies(number, &server, now);
                 });
-                true
+                ready.is_full()
             }),
             now = ticks.tick() => {
                 sessions.sweep(now);

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::UdpSocket;
+use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::task::{Context, Waker};
 
@@ -10,7 +11,7 @@ use tokio::time::Instant;
 
 use super::site::{Record, Site};
 use crate::cluster::{Key, NoPick, Wish};
-use crate::net::udp::{self, Batch, Peer, Server};
+use crate::net::udp::{self, Peer, Server};
 use crate::net::{Address, crowd::Crowd};
 use crate::telemetry::metrics::{Dropped, End, Outcome};
 use crate::upstream::{Seat, Signal, Work};
@@ -88,25 +89,43 @@ impl Session {
         Ok(())
     }
 
-    /// Sends what the backend says to the client; the value says why that was the end, if it was.
-    pub(super) fn reply(&mut self, site: &Site, server: &Server, batch: &mut Batch) -> Option<End> {
-        let Upstream::Connected(backend) = &mut self.upstream else { return None };
-        match server.recv_from_other(&backend.socket, batch) {
+    /// Sends the next reply of the backend's to the client. Breaks when there is none, or with the reason
+    /// why it was the last.
+    pub(super) fn reply(
+        &mut self,
+        site: &Site,
+        server: &Server,
+        buffer: &mut [u8],
+    ) -> ControlFlow<Option<End>> {
+        let Upstream::Connected(backend) = &mut self.upstream else {
+            return ControlFlow::Break(None);
+        };
+        match backend.socket.recv(buffer) {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                return ControlFlow::Break(None);
+            }
             Err(error) if is_refusal(&error) => self.refused(),
+            // It is about what was sent, and told once.
             Err(_) => {}
-            Ok(()) => {
+            Ok(length) => {
                 backend.answered();
-                for (_, datagram) in batch.iter() {
-                    let passed = pass(site, server, &self.client, datagram);
-                    self.record.moved.from_backend += passed;
-                    self.replies = self.replies.saturating_add(1);
-                    if site.settings.max_replies.is_some_and(|most| self.replies >= most) {
-                        return Some(End::Replies);
-                    }
+                let passed = pass(site, server, &self.client, &buffer[..length]);
+                self.record.moved.from_backend += passed;
+                self.replies = self.replies.saturating_add(1);
+                if site.settings.max_replies.is_some_and(|most| self.replies >= most) {
+                    return ControlFlow::Break(Some(End::Replies));
                 }
             }
         }
-        None
+        ControlFlow::Continue(())
+    }
+
+    /// Has it called once more, for what is left to be read.
+    pub(super) fn call_again(&self, crowd: &Crowd, number: usize) {
+        let Upstream::Connected(backend) = &self.upstream else { return };
+        if let Err(error) = crowd.again(&backend.socket, number) {
+            tracing::debug!(%error, "a session is not called until its backend says more");
+        }
     }
 
     /// Whether it is to end now, done or not.

@@ -6,6 +6,7 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::ops::ControlFlow;
 use std::rc::Rc;
 
 use lru::LruCache;
@@ -15,11 +16,13 @@ use tokio::time::Instant;
 use super::session::{self, Session, Undelivered};
 use super::site::{Record, Site};
 use crate::net::crowd::Crowd;
-use crate::net::udp::{Batch, Peer, Server};
+use crate::net::udp::{LARGEST, Peer, Server};
 use crate::telemetry::metrics::{Dropped, End};
 
 /// Idle sessions that are ended at a time, so that nobody waits long for that.
 const ENDED_AT_A_TIME: usize = 512;
+/// Replies that a session passes on before the others have their turn.
+const REPLIES_AT_A_TIME: usize = 16;
 
 #[derive(Debug)]
 pub(super) struct Sessions {
@@ -29,13 +32,16 @@ pub(super) struct Sessions {
     by_client: LruCache<SocketAddr, usize>,
     /// Their sockets.
     pub(super) crowd: Crowd,
+    /// Where a reply is while it is passed on.
+    reply: Box<[u8]>,
 }
 
 impl Sessions {
     pub(super) fn new(site: Rc<Site>) -> io::Result<Self> {
         // Bounded by `open`, since whoever has to go is to be counted.
         let by_client = LruCache::unbounded();
-        Ok(Self { site, all: Slab::new(), by_client, crowd: Crowd::new()? })
+        let reply = vec![0; LARGEST].into_boxed_slice();
+        Ok(Self { site, all: Slab::new(), by_client, crowd: Crowd::new()?, reply })
     }
 
     /// A datagram of a client's.
@@ -60,21 +66,20 @@ impl Sessions {
     }
 
     /// The backend of a session has said something, or refuses.
-    pub(super) fn take_replies(
-        &mut self,
-        number: usize,
-        server: &Server,
-        batch: &mut Batch,
-        now: Instant,
-    ) {
+    pub(super) fn take_replies(&mut self, number: usize, server: &Server, now: Instant) {
         // It may have ended since it was called.
         let Some(session) = self.all.get_mut(number) else { return };
         let client = session.client.address;
         session.used = now;
         self.by_client.promote(&client);
-        if let Some(end) = session.reply(&self.site, server, batch) {
-            self.end(client, end);
+        for _ in 0..REPLIES_AT_A_TIME {
+            match session.reply(&self.site, server, &mut self.reply) {
+                ControlFlow::Continue(()) => {}
+                ControlFlow::Break(Some(end)) => return self.end(client, end),
+                ControlFlow::Break(None) => return,
+            }
         }
+        session.call_again(&self.crowd, number);
     }
 
     /// Ends what was silent for too long, and what a drain is to end.
