@@ -10,7 +10,26 @@ impl Config {
         let indistinct =
             self.listeners.iter().flat_map(|listener| self.indistinct_clients(listener));
         let unverified = self.clusters.iter().filter_map(|cluster| unverified_backends(cluster));
-        indistinct.chain(unverified).chain(self.tokens_in_the_clear()).collect()
+        indistinct
+            .chain(unverified)
+            .chain(self.tokens_in_the_clear())
+            .chain(self.users_without_a_way())
+            .collect()
+    }
+
+    /// Users who would be listened to, and cannot connect.
+    fn users_without_a_way(&self) -> Option<String> {
+        let control = self.control.as_ref()?;
+        let own = rustix::process::geteuid().as_raw();
+        let others = control.allow_uids.iter().any(|user| *user != 0 && *user != own);
+        let closed = control.socket_mode & 0o022 == 0;
+        (others && closed).then(|| {
+            format!(
+                "control: with `socket_mode` {:04o} nobody but the owner of {} can connect, whoever \
+                 is in `allow_uids`",
+                control.socket_mode, control.listen
+            )
+        })
     }
 
     fn tokens_in_the_clear(&self) -> Option<String> {
@@ -99,6 +118,24 @@ mod tests {
         assert!(!warned[0].contains("ca_file"), "{warned:?}");
         let warned = said("ca_file = \"ca.pem\"\ninsecure_skip_verify = true");
         assert!(warned[0].ends_with("`ca_file` is of no use"), "{warned:?}");
+    }
+
+    #[test]
+    fn callers_who_are_read_along_or_cannot_connect_are_warned_of() {
+        let said = |keys: &str| {
+            let text = format!("[control]\n{keys}\n");
+            load_text(Path::new("test.toml"), &text).unwrap().config.warnings()
+        };
+        let token = "token_file = \"t\"\n";
+        let warned = said(&format!("listen = \"10.0.0.1:9911\"\n{token}"));
+        assert!(warned[0].starts_with("control: without `cert_file` "), "{warned:?}");
+        let tls = "cert_file = \"c\"\nkey_file = \"k\"\n";
+        assert_eq!(said(&format!("listen = \"10.0.0.1:9911\"\n{token}{tls}")), [""; 0]);
+        assert_eq!(said(token), [""; 0]);
+        let unix = "listen = \"unix:/run/control.sock\"\nallow_uids = [0, 54321]\n";
+        let warned = said(unix);
+        assert!(warned[0].starts_with("control: with `socket_mode` 0600 nobody "), "{warned:?}");
+        assert_eq!(said(&format!("{unix}socket_mode = \"0666\"")), [""; 0]);
     }
 
     #[test]

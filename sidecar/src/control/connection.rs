@@ -31,9 +31,10 @@ const UNSENT: usize = 16 << 10;
 /// A caller that has vanished is found out.
 const PING_EVERY: Duration = Duration::from_secs(10);
 const PING_ANSWERED_WITHIN: Duration = Duration::from_secs(20);
-/// How often it is looked whether a connection is of use. One that has made no call by then is ended.
+/// How often it is looked whether a connection is of use. One that has made no call by then is told to
+/// end, and ended at the next look.
 const LOOK: Duration = Duration::from_secs(10);
-/// One that has made none for so many looks, either: five minutes.
+/// One that has made none for so many looks, too: five minutes.
 const IDLE_LOOKS: u32 = 30;
 /// Resets that callers and mistakes of theirs may cause (CVE-2023-44487, CVE-2025-8671).
 const RESETS: usize = 20;
@@ -106,10 +107,10 @@ async fn serve(
                 let begun = calls.begun.load(Ordering::Relaxed);
                 let quiet = begun == before && calls.open.load(Ordering::Relaxed) == 0;
                 (before, idle) = (begun, if quiet { idle + 1 } else { 0 });
-                if begun == 0 || quiet && ending {
+                if quiet && ending {
                     return;
                 }
-                if idle >= IDLE_LOOKS {
+                if begun == 0 || idle >= IDLE_LOOKS {
                     ending = true;
                     connection.as_mut().graceful_shutdown();
                 }

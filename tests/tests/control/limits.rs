@@ -108,6 +108,6 @@ async fn who_connects_and_says_nothing_is_sent_away() {
     let start = Instant::now();
     let mut silent = TcpStream::connect(&sidecar.control).await.unwrap();
     let mut all = Vec::new();
-    let ended = timeout(secs(30), silent.read_to_end(&mut all)).await;
+    let ended = timeout(secs(40), silent.read_to_end(&mut all)).await;
     assert!(ended.is_ok(), "{:?}", start.elapsed());
 }
