@@ -144,7 +144,6 @@ static_resources:
 
 
 def start_outrigger(bed, port, backends, protocol="http", ready=accepts, binary=None, control=None):
-    control = f'[control]\nlisten = "{control}"' if control else ""
     endpoints = ", ".join(f'{{ address = "{backend}" }}' for backend in backends)
     config = bed.file("outrigger.toml", f"""
 [admin]
