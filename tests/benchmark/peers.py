@@ -157,10 +157,9 @@ cluster = "b"
 [clusters.b.discovery]
 source = "static"
 endpoints = [{endpoints}]
-{control}
 """)
     # By the environment, since an older binary to compare with may not know the key.
-    return bed.start(PROXY_CORE, port, "env", "OUTRIGGER_CONTROL__LISTEN=off",
+    return bed.start(PROXY_CORE, port, "env", f"OUTRIGGER_CONTROL__LISTEN={control or 'off'}",
                      binary or outrigger(), "run", "-c", config, ready=ready)
 
 
