@@ -52,8 +52,8 @@ impl Lease {
         Ok(self.held.id().await?.clone())
     }
 
-    /// Ends the lease, and returns when the sidecar knows it: what the lease changed is as before within
-    /// milliseconds.
+    /// Ends the lease, and returns when the sidecar has taken its orders back: new picks no longer follow
+    /// them.
     pub async fn end(self) -> Result<(), Error> {
         let Self { held, end, keeper } = self;
         // If nobody hears it, the keeper has ended.

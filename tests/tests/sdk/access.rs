@@ -3,10 +3,11 @@
 use outrigger_sdk::{Client, Error};
 use outrigger_tests::authority::Authority;
 use outrigger_tests::backend::{config, unused_port};
+use outrigger_tests::sidecar::Sidecar;
 use outrigger_tests::{eventually, secs};
 use tonic::transport::{Certificate, ClientTlsConfig, Identity};
 
-use crate::world::{World, backends, sidecar};
+use crate::world::{World, backends};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
 async fn a_token_lets_in_and_may_be_replaced() {
@@ -44,7 +45,7 @@ async fn a_client_certificate_lets_in() {
          client_ca_file = {:?}\n",
         ours.ca()
     );
-    let _sidecar = sidecar(&(config(&[a.address], "") + &control)).await;
+    let _sidecar = Sidecar::ready(&(config(&[a.address], "") + &control)).await;
     let read = |path: String| std::fs::read_to_string(path).unwrap();
     let ca = read(ours.ca());
     let with = |identity: Option<&Authority>| {

@@ -21,10 +21,9 @@ async fn orders_end_with_their_lease() {
     other.drain("api", &b.name(), None).await.unwrap();
 
     lease.end().await.unwrap();
-    let is_free = |seen: &Backend| seen.orders.is_empty() && seen.effective_weight == 1.0;
-    world.until(&a.name(), "free", is_free).await;
     assert_eq!(world.client.cluster("api").await.unwrap().pins, 0);
-    let second = world.backend(&b.name()).await;
+    let [first, second] = [world.backend(&a.name()).await, world.backend(&b.name()).await];
+    assert!(first.orders.is_empty() && first.effective_weight == 1.0, "{first:?}");
     assert_eq!(second.state, State::Draining, "another lease goes on");
     drop(other);
     world.until(&b.name(), "back", |seen| seen.state == State::Ready).await;

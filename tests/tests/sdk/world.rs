@@ -36,7 +36,7 @@ impl World {
         let dir = tempfile::tempdir().unwrap();
         let address = address(&dir);
         let config = format!("{config}\n[control]\nlisten = {address:?}\n{control}\n");
-        let sidecar = sidecar(&config).await;
+        let sidecar = Sidecar::ready(&config).await;
         let client = Client::builder().address(address).owner("shop").connect().unwrap();
         Self { sidecar, client, config, dir }
     }
@@ -48,7 +48,7 @@ impl World {
     /// `kill -9`, if that has not been done, and another life with the same configuration.
     pub async fn restart(&mut self) {
         self.sidecar.process.kill_once().await;
-        self.sidecar = sidecar(&self.config).await;
+        self.sidecar = Sidecar::ready(&self.config).await;
     }
 
     /// A backend as it is now.
@@ -70,16 +70,6 @@ impl World {
         command.env("OUTRIGGER_CONTROL", self.address());
         Process::start(command)
     }
-}
-
-/// One that has its control API where the configuration says, and not where the environment does.
-pub async fn sidecar(config: &str) -> Sidecar {
-    let sidecar = Sidecar::start_with(config, |command| {
-        command.env_remove("OUTRIGGER_CONTROL__LISTEN");
-    });
-    let sidecar = sidecar.await;
-    sidecar.until_ready().await;
-    sidecar
 }
 
 fn address(dir: &TempDir) -> String {
