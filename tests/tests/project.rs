@@ -30,7 +30,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("tls", &["config", "net"]),
     ("readiness", &["cluster", "shutdown"]),
     ("admin", &["cluster", "config", "net", "readiness", "shutdown", "telemetry"]),
-    ("control", &["cluster", "config", "disk", "net", "readiness", "shutdown"]),
+    ("control", &["cluster", "config", "disk", "net", "readiness", "shutdown", "telemetry"]),
 ];
 
 #[test]
