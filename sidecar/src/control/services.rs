@@ -5,7 +5,8 @@ use std::convert::Infallible;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use http::{Request, Response};
+use http::header::CONTENT_TYPE;
+use http::{Request, Response, StatusCode};
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use outrigger_proto::v1;
@@ -76,6 +77,11 @@ impl Services {
         peer: &Peer,
         open: G,
     ) -> Response<Body> {
+        if !is_grpc(&request) {
+            let mut answer = Response::new(Body::empty());
+            *answer.status_mut() = StatusCode::UNSUPPORTED_MEDIA_TYPE;
+            return answer;
+        }
         let method = error::shorten(request.uri().path().into(), METHOD);
         let answer = match self.serve(request, peer, open).await {
             Ok(answer) => answer,
@@ -135,6 +141,13 @@ impl Services {
         });
         found.ok_or_else(|| Status::unimplemented("there is no such service"))
     }
+}
+
+/// Pages of other sites may have a browser send what is text or a form, and ask nobody; this they may
+/// not.
+fn is_grpc<B>(request: &Request<B>) -> bool {
+    let content_type = request.headers().get(CONTENT_TYPE);
+    content_type.is_some_and(|value| value.as_bytes().starts_with(b"application/grpc"))
 }
 
 fn boxed<S>(service: S) -> (&'static str, Boxed)

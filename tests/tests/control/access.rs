@@ -4,9 +4,8 @@ use std::os::unix::fs::PermissionsExt;
 
 use outrigger_proto::v1;
 use outrigger_tests::control::Caller;
-use outrigger_tests::eventually;
-use outrigger_tests::secs;
 use outrigger_tests::sidecar::Sidecar;
+use outrigger_tests::{eventually, secs, tool};
 use tonic::{Code, Status};
 
 use crate::config;
@@ -118,6 +117,26 @@ async fn a_token_decides_what_its_owner_may_do() {
     .await;
     assert_eq!(code(list(&with(READER)).await), Code::Unauthenticated);
     assert!(!sidecar.process.log().contains(ADMIN), "no token is logged");
+}
+
+/// What a page of another site may send without asking is refused before it is read.
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn what_a_browser_may_send_unasked_is_refused() {
+    let sidecar = Sidecar::start(&config(1)).await;
+    let url = format!("http://{}/outrigger.v1.ControlService/ListClusters", sidecar.control);
+    for (content_type, status) in [
+        ("text/plain", "415"),
+        ("", "415"),
+        ("application/grpc", "200"),
+        ("application/grpc+proto", "200"),
+    ] {
+        let field = format!("content-type: {content_type}");
+        let mut curl = tokio::process::Command::new(tool("curl", "curl"));
+        curl.args(["-sS", "--http2-prior-knowledge", "--max-time", "5", "--noproxy", "*"]);
+        curl.args(["-X", "POST", "-o", "/dev/null", "-w", "%{http_code}", "-H", &field, &url]);
+        let said = curl.output().await.unwrap().stdout;
+        assert_eq!(String::from_utf8_lossy(&said), status, "{content_type:?}");
+    }
 }
 
 /// Tokens are part of the configuration.
