@@ -166,12 +166,24 @@ impl Client {
         R: Clone,
         F: Future<Output = Result<Response<T>, Status>>,
     {
+        self.persist(deadline, || self.attempt(deadline, request.clone(), &call)).await
+    }
+
+    /// Tries until it succeeds, until another attempt would do no good, or until the time is up.
+    pub(crate) async fn persist<T, F>(
+        &self,
+        deadline: Duration,
+        attempt: impl Fn() -> F,
+    ) -> Result<T, Error>
+    where
+        F: Future<Output = Result<T, Error>>,
+    {
         let end = Instant::now() + deadline;
         let attempts = async {
             let (mut backoff, mut left) = (Backoff::default(), ATTEMPTS);
             loop {
                 left = left.saturating_sub(1);
-                let pause = match self.attempt(deadline, request.clone(), &call).await {
+                let pause = match attempt().await {
                     Err(Error::Unavailable(_)) if left > 0 => backoff.pause(),
                     // Changes come too fast, and the sidecar says when there is room again.
                     Err(Error::Exhausted { retry_after: Some(pause), .. })

@@ -12,7 +12,6 @@ use tonic::Streaming;
 use crate::Client;
 use crate::backend::Backend;
 use crate::backoff::Backoff;
-use crate::client::within;
 use crate::error::Error;
 
 /// All backends of a cluster at one version.
@@ -92,9 +91,9 @@ impl Follower {
             instance: self.instance.clone(),
             version: self.version,
         };
-        let mut api = self.client.api();
-        let opening = async { Ok(api.watch_cluster(request).await?.into_inner()) };
-        self.messages = Some(within(self.client.deadline(), opening).await?);
+        let client = &self.client;
+        let open = || async { Ok(client.api().watch_cluster(request.clone()).await?.into_inner()) };
+        self.messages = Some(client.persist(client.deadline(), open).await?);
         Ok(())
     }
 

@@ -11,7 +11,6 @@ use tokio::sync::oneshot;
 use tonic::Streaming;
 
 use crate::Client;
-use crate::client::within;
 use crate::error::Error;
 
 /// Resolves when the app has ended the lease.
@@ -47,16 +46,16 @@ impl Line {
     /// Opens a lease, whose orders end when this is dropped. At the `ending` it tells the sidecar that
     /// no more will come, to hear when all is taken back.
     pub(super) async fn open(client: &Client, owner: &str, ending: Ending) -> Result<Self, Error> {
+        client.persist(client.deadline(), || Self::attempt(client, owner, ending.clone())).await
+    }
+
+    async fn attempt(client: &Client, owner: &str, ending: Ending) -> Result<Self, Error> {
         let first = OpenLeaseRequest { owner: owner.into() };
         let requests = stream::once(ready(first)).chain(stream::pending().take_until(ending));
-        let mut api = client.api();
-        within(client.deadline(), async {
-            let mut answers = api.open_lease(requests).await?.into_inner();
-            let answer = answers.message().await?;
-            let answer = answer.ok_or_else(|| Error::lost("the lease has ended at once"))?;
-            Ok(Self { id: answer.lease_id, answers })
-        })
-        .await
+        let mut answers = client.api().open_lease(requests).await?.into_inner();
+        let answer = answers.message().await?;
+        let answer = answer.ok_or_else(|| Error::lost("the lease has ended at once"))?;
+        Ok(Self { id: answer.lease_id, answers })
     }
 
     /// Waits until the sidecar has ended it, or is gone.

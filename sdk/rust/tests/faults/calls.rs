@@ -38,10 +38,12 @@ async fn changes_that_come_too_fast_wait() {
     let started = Instant::now();
     sidecar.client().clusters().await.unwrap();
     assert!(started.elapsed() >= Duration::from_millis(100), "{:?}", started.elapsed());
+    sidecar.script.fail(&too_fast(Duration::from_millis(20)), 1);
+    sidecar.client().lease("shop").await.unwrap();
     sidecar.script.fail(&too_fast(Duration::from_secs(3)), 1);
     let error = sidecar.client().clusters().await.unwrap_err();
     assert!(matches!(error, Error::Exhausted { .. }), "{error:?}");
-    assert_eq!(sidecar.script.asked().len(), 7);
+    assert_eq!(sidecar.script.asked().len(), 9);
 }
 
 #[tokio::test]
