@@ -5,6 +5,8 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::task::spawn_local;
+
 use super::cluster::LocalCluster;
 use super::door::{Arrival, Refusal};
 use super::http::{self, Date, Routes};
@@ -27,12 +29,22 @@ pub(super) enum Service {
 }
 
 impl Service {
-    /// Carries a connection to its end.
-    pub(super) async fn serve(&self, arrival: Arrival) {
+    /// Carries a connection to its end, and keeps what counts it until then.
+    pub(super) async fn serve(&self, arrival: Arrival, guards: impl Sized + 'static) {
         match self {
-            // Boxed, because what tasks are made of is copied several times, and this is most of it.
-            Self::Http(site) => Box::pin(http::serve(arrival, Rc::clone(site))).await,
-            Self::Tcp(site) => tcp::serve(arrival, site).await,
+            // In a task of its own: what tasks are made of is copied several times, and kept as long as
+            // the connection, so none has room for what it does not serve.
+            Self::Http(site) => {
+                let site = Rc::clone(site);
+                spawn_local(async move {
+                    http::serve(arrival, site).await;
+                    drop(guards);
+                });
+            }
+            Self::Tcp(site) => {
+                tcp::serve(arrival, site).await;
+                drop(guards);
+            }
             Self::Udp(_) => {}
         }
     }

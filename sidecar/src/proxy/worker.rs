@@ -219,10 +219,9 @@ impl Worker {
             let door = &worker.team.listeners[open.listener].door;
             let service = &worker.services[open.listener];
             match door.enter(accepted).await {
-                Ok((arrival, _counted)) => service.serve(arrival).await,
+                Ok((arrival, counted)) => service.serve(arrival, (counted, open)).await,
                 Err(refusal) => service.refused(&refusal),
             }
-            drop(open);
         });
     }
 

@@ -16,7 +16,14 @@ async fn a_weight_holds_until_it_is_reset_or_its_time_is_over() {
     let shown = sidecar.backend(&a.name()).await;
     assert_eq!(shown["weight"], serde_json::json!({ "configured": 1.0, "effective": 3.0 }));
     let order = serde_json::json!([
-        { "owner": "admin", "kind": "weight", "weight": 3, "expires_at": null }
+        {
+            "owner": "admin",
+            "kind": "weight",
+            "weight": 3,
+            "factor": null,
+            "expires_at": null,
+            "leased": false
+        }
     ]);
     assert_eq!(shown["orders"], order);
     assert!((share().await - 75.0).abs() < 2.0);

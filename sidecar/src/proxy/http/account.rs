@@ -45,10 +45,11 @@ impl<'a> Account<'a> {
         site: &'a Site,
         client: Option<SocketAddr>,
         request: Option<Request<'a>>,
-    ) -> Option<Self> {
+    ) -> Option<Box<Self>> {
         let log = site.access.as_deref()?;
         let (attempts, backend, to_backend, from_backend) = Default::default();
-        Some(Self { log, client, request, attempts, backend, to_backend, from_backend })
+        // Boxed, so that connections without such a log have no room for it.
+        Some(Box::new(Self { log, client, request, attempts, backend, to_backend, from_backend }))
     }
 
     /// A backend is asked, the latest of so many.

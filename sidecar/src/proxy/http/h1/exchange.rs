@@ -61,8 +61,8 @@ pub(super) async fn exchange(
 ) -> After {
     let request = head.view();
     let account = Account::open(site, app.sender.peer, Some(request));
-    let mut record = Record::new(site, account.as_ref());
-    let plan = match plan(app, request, site, account.as_ref()) {
+    let mut record = Record::new(site, account.as_deref());
+    let plan = match plan(app, request, site, account.as_deref()) {
         Ok(plan) => plan,
         Err(error) => {
             let after = after_error(error, &request, site);

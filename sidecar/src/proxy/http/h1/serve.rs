@@ -47,7 +47,7 @@ pub(in crate::proxy) async fn serve(arrival: Arrival, site: Rc<Site>) {
 /// Answers what is no request.
 async fn refuse(app: &mut Downstream, defect: Defect, site: &Site) -> After {
     let account = Account::open(site, app.sender.peer, None);
-    let mut record = Record::new(site, account.as_ref());
+    let mut record = Record::new(site, account.as_deref());
     record.failed(defect.into());
     reply::refusal(app.wire.output.bytes(), defect);
     send(app, After::Close, record).await
