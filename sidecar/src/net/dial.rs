@@ -165,6 +165,19 @@ impl Stream {
         error.map_or(Ok(()), Err)
     }
 
+    /// Says that no more will come, and tells what has broken the connection, if no read or write has
+    /// told that yet.
+    pub fn poll_end(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self {
+            Self::Tcp(stream) => Poll::Ready(end(stream)),
+            Self::Unix(stream) => match stream.take_error()? {
+                Some(error) => Poll::Ready(Err(error)),
+                None => Pin::new(stream).poll_shutdown(cx),
+            },
+            Self::Tls(stream) => Pin::new(stream).poll_shutdown(cx),
+        }
+    }
+
     /// From now on what is written is sent at once, also while the peer has not said that it has what
     /// came before.
     pub fn set_nodelay(&self) -> io::Result<()> {
@@ -331,15 +344,8 @@ impl AsyncWrite for Stream {
         delegate!(self, stream => Pin::new(stream).poll_flush(cx))
     }
 
-    /// Also tells what has broken the connection, if no read or write has told that yet.
+    /// A connection that is broken is no error: who has read an answer to its end does not mind.
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match self.get_mut() {
-            Self::Tcp(stream) => Poll::Ready(end(stream)),
-            Self::Unix(stream) => match stream.take_error()? {
-                Some(error) => Poll::Ready(Err(error)),
-                None => Pin::new(stream).poll_shutdown(cx),
-            },
-            Self::Tls(stream) => Pin::new(stream).poll_shutdown(cx),
-        }
+        delegate!(self, stream => Pin::new(stream).poll_shutdown(cx))
     }
 }

@@ -101,7 +101,7 @@ impl Way {
             if self.ended {
                 match closes && to.is_plain() {
                     true => to.check(),
-                    false => ready!(Pin::new(to).poll_shutdown(cx)),
+                    false => ready!(to.poll_end(cx)),
                 }
                 .map_err(Broken::To)?;
                 self.shut = true;
