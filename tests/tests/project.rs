@@ -33,6 +33,13 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("control", &["cluster", "config", "disk", "net", "readiness", "shutdown", "telemetry"]),
 ];
 
+/// With several to choose from, `cargo run` runs none.
+#[test]
+fn cargo_run_is_the_sidecar() {
+    let manifest: toml::Table = read("Cargo.toml").parse().unwrap();
+    assert_eq!(manifest["workspace"]["default-members"], vec!["sidecar"].into());
+}
+
 #[test]
 fn modules_import_only_whom_they_may() {
     let source = root().join("sidecar/src");
