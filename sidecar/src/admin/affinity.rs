@@ -7,7 +7,6 @@ use http::StatusCode;
 use hyper::body::Incoming;
 use percent_encoding::percent_decode_str;
 use serde::{Deserialize, Serialize};
-use tokio::sync::oneshot;
 
 use super::orders::{Refused, duration, find, invalid, no_such_backend, parse, read, stopping};
 use super::{Admin, Reply, error, json};
@@ -77,11 +76,9 @@ async fn pin(
     backend: String,
     ttl: Option<DurationText>,
 ) -> Result<Arc<str>, Refused> {
-    let (reply, outcome) = oneshot::channel();
     let (key, owner, ttl) = (key.as_bytes().into(), Owner::admin(), duration("ttl", ttl)?);
-    let pinning = Pinning { key, backend, owner, ttl, reply };
-    cluster.events().send(Event::Pin(pinning)).await.map_err(|_| stopping())?;
-    match outcome.await.map_err(|_| stopping())? {
+    let pin = |reply| Event::Pin(Pinning { key, backend, owner, ttl, reply });
+    match cluster.ask(pin).await.ok_or_else(stopping)? {
         Some(pinned) => pinned.map_err(|wrong| no_such_backend(cluster, &wrong)),
         None => {
             let message = format!("{MAX_PINS} keys are pinned, as many as may be");
@@ -91,8 +88,7 @@ async fn pin(
 }
 
 async fn unpin(cluster: &Cluster, key: &str) -> Result<bool, Refused> {
-    let (reply, cleared) = oneshot::channel();
-    let unpinning = Unpinning { key: key.as_bytes().into(), owner: Owner::admin(), reply };
-    cluster.events().send(Event::Unpin(unpinning)).await.map_err(|_| stopping())?;
-    cleared.await.map_err(|_| stopping())
+    let (key, owner) = (key.as_bytes().into(), Owner::admin());
+    let unpin = |reply| Event::Unpin(Unpinning { key, owner, reply });
+    cluster.ask(unpin).await.ok_or_else(stopping)
 }

@@ -169,13 +169,16 @@ impl Cluster {
         self.events.clone()
     }
 
-    /// Waits until all that its task has been told is shown.
+    /// Sends an event that is answered, and waits for the answer; `None`: the task has ended.
+    pub async fn ask<T>(&self, event: impl FnOnce(oneshot::Sender<T>) -> Event) -> Option<T> {
+        let (reply, answer) = oneshot::channel();
+        self.events.send(event(reply)).await.ok()?;
+        answer.await.ok()
+    }
+
+    /// Waits until all that its task has been told is shown; without a task there is nothing to wait for.
     pub async fn settled(&self) {
-        let (shown, wait) = oneshot::channel();
-        if self.events.send(Event::Await(shown)).await.is_ok() {
-            // Without a task there is nothing to wait for.
-            let _ = wait.await;
-        }
+        self.ask(Event::Await).await;
     }
 
     /// Sets the gauges that follow from the current view.

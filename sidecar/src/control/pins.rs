@@ -6,7 +6,6 @@ use outrigger_proto::v1::{
     self, ClearAffinityRequest, ClearAffinityResponse, ExplainRequest, ExplainResponse,
     GetAffinityRequest, GetAffinityResponse, SetAffinityRequest, SetAffinityResponse,
 };
-use tokio::sync::oneshot;
 use tokio::time::Instant;
 use tonic::Status;
 
@@ -29,10 +28,8 @@ pub(super) async fn set(
         wanted if wanted.is_empty() => home(cluster, key)?.to_string(),
         wanted => wanted,
     };
-    let (reply, outcome) = oneshot::channel();
-    let pinning = Pinning { key: key.into(), backend, owner, ttl, reply };
-    cluster.events().send(Event::Pin(pinning)).await.map_err(|_| error::stopping())?;
-    match outcome.await.map_err(|_| error::stopping())? {
+    let pin = |reply| Event::Pin(Pinning { key: key.into(), backend, owner, ttl, reply });
+    match cluster.ask(pin).await.ok_or_else(error::stopping)? {
         Some(pinned) => {
             let backend = pinned.map_err(|e| error::refused(&e))?.to_string();
             Ok(SetAffinityResponse { backend })
@@ -71,10 +68,8 @@ pub(super) async fn clear(
     let cluster = clusters::cluster(control, &request.cluster)?;
     let key = checked(&request.key)?.into();
     let owner = Owner::app(owner_name("")?, None, caller.shown());
-    let (reply, cleared) = oneshot::channel();
-    let unpin = Event::Unpin(Unpinning { key, owner, reply });
-    cluster.events().send(unpin).await.map_err(|_| error::stopping())?;
-    let cleared = cleared.await.map_err(|_| error::stopping())?;
+    let unpin = |reply| Event::Unpin(Unpinning { key, owner, reply });
+    let cleared = cluster.ask(unpin).await.ok_or_else(error::stopping)?;
     Ok(ClearAffinityResponse { cleared })
 }
 
